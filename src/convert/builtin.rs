@@ -1,0 +1,230 @@
+//! The built-in message `tutorial.REALTIMEGPS`: its JSON and its key.
+//!
+//! The JSON is written by hand, which is faster than through `serde` and writes enum values that the
+//! schema does not know as the numbers they are. A field added to the schema must be added
+//! here: the tests compare the two.
+
+use super::message::{Event, FixType, MESSAGE, RealtimeGps};
+use super::{ConvertError, SchemaError, check, json};
+use prost::Message;
+
+/// A field whose value can be a Kafka key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Field {
+    DeviceId,
+    Latitude,
+    Longitude,
+    Altitude,
+    Speed,
+    Heading,
+    HorizontalAccuracy,
+    Hdop,
+    Satellites,
+    FixType,
+    Ignition,
+    Odometer,
+    Event,
+    Sequence,
+    VehicleId,
+    BatteryVoltage,
+}
+
+/// Every field that can be a key, by its name in the schema.
+const FIELDS: [(&str, Field); 16] = [
+    ("device_id", Field::DeviceId),
+    ("latitude", Field::Latitude),
+    ("longitude", Field::Longitude),
+    ("altitude", Field::Altitude),
+    ("speed", Field::Speed),
+    ("heading", Field::Heading),
+    ("horizontal_accuracy", Field::HorizontalAccuracy),
+    ("hdop", Field::Hdop),
+    ("satellites", Field::Satellites),
+    ("fix_type", Field::FixType),
+    ("ignition", Field::Ignition),
+    ("odometer", Field::Odometer),
+    ("event", Field::Event),
+    ("sequence", Field::Sequence),
+    ("vehicle_id", Field::VehicleId),
+    ("battery_voltage", Field::BatteryVoltage),
+];
+
+/// The fields that hold more than one value, and what they are.
+const COMPOSITES: [(&str, &str); 2] =
+    [("fix_time", "a message (a timestamp)"), ("attributes", "a map")];
+
+impl Field {
+    /// The field called `name`.
+    pub(super) fn named(name: &str) -> Result<Self, SchemaError> {
+        if let Some((_, field)) = FIELDS.iter().find(|(known, _)| *known == name) {
+            return Ok(*field);
+        }
+        let message = MESSAGE.to_owned();
+        if let Some((_, kind)) = COMPOSITES.iter().find(|(known, _)| *known == name) {
+            return Err(SchemaError::NotScalar { message, field: name.to_owned(), kind });
+        }
+        let near = |known: &str| strsim::damerau_levenshtein(known, name);
+        let nearest = FIELDS.iter().map(|(known, _)| *known).min_by_key(|known| near(known));
+        let nearest = nearest.unwrap_or_default().to_owned();
+        Err(SchemaError::UnknownField { message, found: name.to_owned(), nearest })
+    }
+
+    /// The field's value as a key; `None` when it is unset. Takes texts out of the message.
+    fn take(self, message: &mut RealtimeGps) -> Option<Vec<u8>> {
+        match self {
+            Self::DeviceId => text(std::mem::take(&mut message.device_id)),
+            Self::VehicleId => text(std::mem::take(&mut message.vehicle_id)),
+            Self::Latitude => message.latitude.map(float),
+            Self::Longitude => message.longitude.map(float),
+            Self::Altitude => message.altitude.map(float),
+            Self::Speed => message.speed.map(float),
+            Self::Heading => message.heading.map(float),
+            Self::HorizontalAccuracy => message.horizontal_accuracy.map(float),
+            Self::Hdop => message.hdop.map(float),
+            Self::BatteryVoltage => message.battery_voltage.map(float),
+            Self::Satellites => message.satellites.map(plain),
+            Self::Odometer => message.odometer.map(plain),
+            Self::Ignition => message.ignition.map(plain),
+            Self::Sequence => Some(message.sequence).filter(|n| *n != 0).map(plain),
+            Self::FixType => enumeration(message.fix_type, fix_type_name),
+            Self::Event => enumeration(message.event, event_name),
+        }
+    }
+}
+
+fn text(value: String) -> Option<Vec<u8>> {
+    (!value.is_empty()).then(|| value.into_bytes())
+}
+
+fn plain(value: impl std::fmt::Display) -> Vec<u8> {
+    value.to_string().into_bytes()
+}
+
+/// As in the JSON, so that a key and its field in the value are one text.
+fn float(value: impl json::Float) -> Vec<u8> {
+    let mut out = Vec::new();
+    json::float(&mut out, value);
+    out.retain(|byte| *byte != b'"');
+    out
+}
+
+fn enumeration(value: i32, name: fn(i32) -> Option<&'static str>) -> Option<Vec<u8>> {
+    (value != 0).then(|| name(value).map_or_else(|| plain(value), Into::into))
+}
+
+fn fix_type_name(value: i32) -> Option<&'static str> {
+    FixType::try_from(value).ok().map(|value| value.as_str_name())
+}
+
+fn event_name(value: i32) -> Option<&'static str> {
+    Event::try_from(value).ok().map(|value| value.as_str_name())
+}
+
+/// See [`Converter::convert`](super::Converter::convert).
+pub(super) fn convert(
+    bytes: &[u8],
+    key: Option<Field>,
+    json: &mut Vec<u8>,
+) -> Result<Option<Vec<u8>>, ConvertError> {
+    let mut message = RealtimeGps::decode(bytes).map_err(|error| ConvertError::Malformed {
+        message: MESSAGE.to_owned(),
+        why: error.to_string(),
+    })?;
+    check::check(&message)?;
+    write(&message, json);
+    Ok(key.and_then(|key| key.take(&mut message)))
+}
+
+/// What stands before a value: the comma, the name and the colon.
+macro_rules! name {
+    ($name:literal) => {
+        concat!(",\"", $name, "\":").as_bytes()
+    };
+}
+
+/// Appends the message as one JSON object, its fields in the order of their numbers.
+fn write(message: &RealtimeGps, out: &mut Vec<u8>) {
+    let start = out.len();
+    if !message.device_id.is_empty() {
+        out.extend_from_slice(name!("deviceId"));
+        json::string(out, &message.device_id);
+    }
+    if let Some(time) = &message.fix_time {
+        out.extend_from_slice(name!("fixTime"));
+        out.push(b'"');
+        time.write(out);
+        out.push(b'"');
+    }
+    optional(out, name!("latitude"), message.latitude, json::float);
+    optional(out, name!("longitude"), message.longitude, json::float);
+    optional(out, name!("altitude"), message.altitude, json::float);
+    optional(out, name!("speed"), message.speed, json::float);
+    optional(out, name!("heading"), message.heading, json::float);
+    optional(out, name!("horizontalAccuracy"), message.horizontal_accuracy, json::float);
+    optional(out, name!("hdop"), message.hdop, json::float);
+    optional(out, name!("satellites"), message.satellites, json::small_integer);
+    enum_field(out, name!("fixType"), message.fix_type, fix_type_name);
+    optional(out, name!("ignition"), message.ignition, json::boolean);
+    optional(out, name!("odometer"), message.odometer, json::big_integer);
+    enum_field(out, name!("event"), message.event, event_name);
+    if message.sequence != 0 {
+        out.extend_from_slice(name!("sequence"));
+        json::big_integer(out, message.sequence);
+    }
+    if !message.vehicle_id.is_empty() {
+        out.extend_from_slice(name!("vehicleId"));
+        json::string(out, &message.vehicle_id);
+    }
+    optional(out, name!("batteryVoltage"), message.battery_voltage, json::float);
+    if !message.attributes.is_empty() {
+        out.extend_from_slice(name!("attributes"));
+        attributes(out, message);
+    }
+    close(out, start);
+}
+
+fn attributes(out: &mut Vec<u8>, message: &RealtimeGps) {
+    let start = out.len();
+    for (name, value) in &message.attributes {
+        out.push(b',');
+        json::string(out, name);
+        out.push(b':');
+        json::string(out, value);
+    }
+    close(out, start);
+}
+
+/// Makes an object of the members written since `start`: each stands behind a comma, and
+/// the first one's place is where the brace belongs.
+fn close(out: &mut Vec<u8>, start: usize) {
+    match out.get_mut(start) {
+        Some(comma) => *comma = b'{',
+        None => out.push(b'{'),
+    }
+    out.push(b'}');
+}
+
+/// Appends a field that the message may leave unset; a 0 that was set is written.
+fn optional<T>(
+    out: &mut Vec<u8>,
+    name: &[u8],
+    value: Option<T>,
+    write: impl FnOnce(&mut Vec<u8>, T),
+) {
+    if let Some(value) = value {
+        out.extend_from_slice(name);
+        write(out, value);
+    }
+}
+
+/// Appends an enum's name, or the number that the schema has no name for.
+fn enum_field(out: &mut Vec<u8>, name: &[u8], value: i32, names: fn(i32) -> Option<&'static str>) {
+    if value == 0 {
+        return;
+    }
+    out.extend_from_slice(name);
+    match names(value) {
+        Some(text) => json::string(out, text),
+        None => json::small_integer(out, value),
+    }
+}

@@ -1,0 +1,17 @@
+//! Waystation: an edge collector between vehicles and Kafka that loses nothing it acknowledged.
+//!
+//! # Layout
+//!
+//! The way of a record: [`ingest`] takes it over HTTP, [`convert`] turns it into JSON, [`spool`]
+//! makes it durable, [`forward`] hands it to Kafka. [`admin`] and [`cli`] only look, at the one
+//! snapshot of [`status`]. [`app`] builds the parts and runs them; [`config`] says how.
+//! [`record`], [`ledger`] and [`histogram`] are the words that all of them share.
+//!
+//! A module imports only from floors below its own (`tests/tidy.rs` holds it to that):
+//! `app`, `cli`, `config` / `ingest`, `forward`, `admin` / `spool`, `convert`, `status` /
+//! `record`, `ledger`, `histogram`. `ARCHITECTURE.md` tells the rest.
+
+pub mod convert;
+pub mod histogram;
+pub mod ledger;
+pub mod record;

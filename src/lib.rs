@@ -15,3 +15,4 @@ pub mod convert;
 pub mod histogram;
 pub mod ledger;
 pub mod record;
+pub mod spool;

@@ -1,0 +1,282 @@
+//! What waits for its commit: the shared open batch, and the promise each record in it holds.
+//!
+//! Handlers convert outside any lock, append under a short one and leave their waker with the
+//! batch: no channel and no oneshot a request. The commit thread (`writer.rs`) takes the batch,
+//! makes it durable, sets its outcome, and [`Acks`] wakes the handlers inside their own runtime.
+//!
+//! The invariant: a promise resolves to `Ok` only after its batch's outcome was set, and the
+//! outcome is set to `Ok` only after the sync.
+
+use super::AppendError;
+use super::block::Draft;
+use crate::record::{Epoch, NewRecord, RecordId, Sequence};
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+
+/// A batch is closed, and a new one begun, at this many raw bytes.
+const FULL: usize = 1 << 20;
+
+/// A record on its way to the disk. Resolves when it is durable, or was not kept.
+///
+/// Dropping it does not take the record back.
+#[derive(Debug)]
+#[must_use = "the record is durable only once this resolves to Ok"]
+pub struct Append {
+    ticket: Arc<Ticket>,
+    place: u64,
+    slot: Option<usize>,
+}
+
+impl Future for Append {
+    type Output = Result<RecordId, AppendError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if this.ticket.outcome.get().is_none() {
+            let mut wakers = lock(&this.ticket.wakers);
+            // Looked at again under the lock: wakers left from here on are sure to be woken.
+            if this.ticket.outcome.get().is_none() {
+                if let Some(slot) = this.slot {
+                    wakers[slot].clone_from(context.waker());
+                } else {
+                    this.slot = Some(wakers.len());
+                    wakers.push(context.waker().clone());
+                }
+                return Poll::Pending;
+            }
+        }
+        // Checked twice above: it is set.
+        let outcome = this.ticket.outcome.get().cloned().unwrap_or(Err(AppendError::Closing));
+        Poll::Ready(
+            outcome.map(|(epoch, first)| RecordId { epoch, sequence: first.plus(this.place) }),
+        )
+    }
+}
+
+/// What the records of one batch share.
+#[derive(Debug, Default)]
+struct Ticket {
+    outcome: OnceLock<Result<(Epoch, Sequence), AppendError>>,
+    wakers: Mutex<Vec<Waker>>,
+}
+
+/// Records that will be one block.
+#[derive(Debug, Default)]
+pub struct Batch {
+    pub draft: Draft,
+    ticket: Arc<Ticket>,
+}
+
+/// A batch whose outcome is known and whose handlers are still asleep.
+#[derive(Debug)]
+pub struct Settled(Arc<Ticket>);
+
+impl Batch {
+    /// Sets what all of its promises resolve to; gives back the draft's buffers.
+    pub fn settle(self, outcome: Result<(Epoch, Sequence), AppendError>) -> (Settled, Draft) {
+        // Only this consumes the batch, so the outcome was not set before.
+        let set = self.ticket.outcome.set(outcome);
+        debug_assert!(set.is_ok());
+        (Settled(self.ticket), self.draft)
+    }
+}
+
+impl Settled {
+    fn wake(self) {
+        let wakers = std::mem::take(&mut *lock(&self.0.wakers));
+        wakers.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// The queue between the handlers and the commit thread.
+#[derive(Debug)]
+pub struct Queue {
+    state: Mutex<State>,
+    work: Condvar,
+    /// Raw bytes that may wait, at most.
+    limit: usize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    full: VecDeque<Batch>,
+    open: Batch,
+    bytes: usize,
+    spare: Vec<Draft>,
+    /// The commit thread sleeps, and is to be woken once this many records wait.
+    wake_at: Option<u32>,
+    /// Why nothing more is taken.
+    refusal: Option<AppendError>,
+    /// The refusal stays, whatever comes.
+    for_good: bool,
+    closing: bool,
+}
+
+/// What the commit thread is given to do.
+#[derive(Debug)]
+pub enum Work {
+    Commit(Vec<Batch>),
+    /// Nothing waits and nothing will come.
+    Close,
+}
+
+impl Queue {
+    pub fn new(limit: usize) -> Self {
+        Self { state: Mutex::default(), work: Condvar::new(), limit }
+    }
+
+    /// Adds a record to the open batch.
+    pub fn append(&self, record: &NewRecord<'_>) -> Result<Append, AppendError> {
+        let mut state = lock(&self.state);
+        if state.closing {
+            return Err(AppendError::Closing);
+        }
+        if let Some(refusal) = &state.refusal {
+            return Err(refusal.clone());
+        }
+        let size = record.value.len() + record.key.map_or(0, <[u8]>::len);
+        if size > FULL {
+            return Err(AppendError::TooLarge);
+        }
+        if state.bytes + size > self.limit {
+            return Err(AppendError::Busy);
+        }
+        let before = state.open.draft.raw_len();
+        let place = u64::from(state.open.draft.count());
+        state.open.draft.push(record);
+        state.bytes += state.open.draft.raw_len() - before;
+        let append = Append { ticket: state.open.ticket.clone(), place, slot: None };
+        let mut wake = state.wake_at.is_some_and(|at| state.open.draft.count() >= at);
+        if state.open.draft.raw_len() >= FULL {
+            wake = true;
+            let draft = state.spare.pop().unwrap_or_default();
+            let full = std::mem::replace(&mut state.open, Batch { draft, ..Batch::default() });
+            state.full.push_back(full);
+        }
+        if wake {
+            state.wake_at = None;
+            drop(state);
+            self.work.notify_one();
+        }
+        Ok(append)
+    }
+
+    /// Waits until something is to be committed, then until `target` records wait or `window`
+    /// has passed, whichever comes first, and takes all of it.
+    pub fn take(&self, target: u32, window: Duration) -> Work {
+        let mut state = lock(&self.state);
+        let mut due = None;
+        loop {
+            let waiting = state.open.draft.count();
+            if !state.full.is_empty() || waiting >= target || (state.closing && waiting > 0) {
+                break;
+            }
+            if waiting == 0 {
+                if state.closing {
+                    return Work::Close;
+                }
+                state.wake_at = Some(1);
+                state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let now = Instant::now();
+            let left = due.get_or_insert(now + window).saturating_duration_since(now);
+            if left.is_zero() {
+                break;
+            }
+            state.wake_at = Some(target);
+            let woken = self.work.wait_timeout(state, left);
+            (state, _) = woken.unwrap_or_else(PoisonError::into_inner);
+        }
+        state.wake_at = None;
+        let mut batches = Vec::from(std::mem::take(&mut state.full));
+        if state.open.draft.count() > 0 {
+            let draft = state.spare.pop().unwrap_or_default();
+            batches.push(std::mem::replace(&mut state.open, Batch { draft, ..Batch::default() }));
+        }
+        Work::Commit(batches)
+    }
+
+    /// Gives a draft's buffers back, after its batch was settled.
+    pub fn recycle(&self, mut draft: Draft) {
+        let mut state = lock(&self.state);
+        state.bytes = state.bytes.saturating_sub(draft.raw_len());
+        draft.clear();
+        if state.spare.len() < 2 {
+            state.spare.push(draft);
+        }
+    }
+
+    /// Refuses what comes from now on for this reason, or takes records again.
+    pub fn refuse(&self, refusal: Option<AppendError>) {
+        let mut state = lock(&self.state);
+        if !state.for_good {
+            state.refusal = refusal;
+        }
+    }
+
+    /// Refuses what comes from now on, until the process ends.
+    pub fn refuse_for_good(&self, refusal: AppendError) {
+        let mut state = lock(&self.state);
+        (state.refusal, state.for_good) = (Some(refusal), true);
+    }
+
+    /// Why the next record would not be taken.
+    pub fn refusal(&self) -> Option<AppendError> {
+        let state = lock(&self.state);
+        if state.closing { Some(AppendError::Closing) } else { state.refusal.clone() }
+    }
+
+    /// Takes no more records; what waits is still committed.
+    pub fn close(&self) {
+        lock(&self.state).closing = true;
+        self.work.notify_one();
+    }
+}
+
+/// Wakes the handlers of finished commits from inside their own runtime, where it costs a push
+/// to a local queue; from the commit thread every wake would take the runtime's lock.
+#[derive(Debug)]
+pub struct Acks {
+    shared: Arc<Ready>,
+}
+
+/// The commit thread's end of [`Acks`].
+#[derive(Debug, Default)]
+pub struct Ready {
+    settled: Mutex<Vec<Settled>>,
+    bell: Notify,
+}
+
+impl Ready {
+    /// Hands settled batches over to be woken.
+    pub fn hand_over(&self, batches: impl Iterator<Item = Settled>) {
+        lock(&self.settled).extend(batches);
+        self.bell.notify_one();
+    }
+
+    /// The receiving end.
+    pub fn acks(self: &Arc<Self>) -> Acks {
+        Acks { shared: self.clone() }
+    }
+}
+
+impl Acks {
+    /// Runs for as long as the runtime does: spawn it once where the handlers run.
+    pub async fn run(self) {
+        loop {
+            self.shared.bell.notified().await;
+            let settled = std::mem::take(&mut *lock(&self.shared.settled));
+            settled.into_iter().for_each(Settled::wake);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

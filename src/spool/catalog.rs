@@ -1,0 +1,185 @@
+//! Which segments there are, which sequences each one holds, and what they take on the disk.
+//!
+//! Plain memory, one entry a segment: what it says of closed segments was read from their seals
+//! at the start, or written into them since. It deliberately does no I/O.
+
+use super::segment::{LiveSegment, Seal, SegmentId};
+use crate::record::{Millis, Sequence};
+use std::sync::Arc;
+
+/// One segment.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    pub id: SegmentId,
+    /// One past its last sequence; `None` while it is written.
+    pub end: Option<Sequence>,
+    /// What it holds, once it is closed.
+    pub seal: Option<Seal>,
+    /// Bytes on the disk.
+    pub disk_bytes: u64,
+    /// The open database: of the tail, and for a moment of a segment that was just closed.
+    pub live: Option<Arc<LiveSegment>>,
+}
+
+impl Entry {
+    /// A segment that was found closed.
+    pub fn sealed(id: SegmentId, seal: Seal, disk_bytes: u64) -> Self {
+        Self { id, end: Some(seal.end), seal: Some(seal), disk_bytes, live: None }
+    }
+}
+
+/// All segments, oldest first.
+#[derive(Debug, Default)]
+pub struct Catalog {
+    entries: Vec<Entry>,
+}
+
+impl Catalog {
+    /// From what was found at the start, in the order of the sequences.
+    pub fn new(entries: Vec<Entry>) -> Self {
+        Self { entries }
+    }
+
+    /// Adds the new tail. The one before it ends where this one begins.
+    pub fn begin(&mut self, live: Arc<LiveSegment>) {
+        let id = live.id;
+        if let Some(last) = self.entries.last_mut() {
+            last.end.get_or_insert(id.first);
+        }
+        self.entries.push(Entry { id, end: None, seal: None, disk_bytes: 0, live: Some(live) });
+    }
+
+    /// The tail is written no more; it ends at `end`.
+    pub fn close(&mut self, id: SegmentId, end: Sequence) {
+        if let Some(entry) = self.find(id) {
+            entry.end.get_or_insert(end);
+        }
+    }
+
+    /// A closed segment is read from its bytes from now on. Gives its database, to be shut
+    /// outside the catalog's lock.
+    pub fn shut(&mut self, id: SegmentId, seal: Seal) -> Option<Arc<LiveSegment>> {
+        let entry = self.find(id)?;
+        entry.seal = Some(seal);
+        entry.live.take()
+    }
+
+    /// Remembers that parts are missing from a closed segment; gives the seal that says so.
+    pub fn mark_damaged(&mut self, id: SegmentId) -> Option<Seal> {
+        let seal = self.find(id)?.seal.as_mut()?;
+        seal.damaged = true;
+        Some(*seal)
+    }
+
+    /// Notes what a segment takes on the disk by now.
+    pub fn grew(&mut self, id: SegmentId, disk_bytes: u64) {
+        if let Some(entry) = self.find(id) {
+            entry.disk_bytes = disk_bytes;
+        }
+    }
+
+    /// The segment that holds `sequence`, or else the next one above it.
+    pub fn holding(&self, sequence: Sequence) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.end.is_none_or(|end| end > sequence))
+    }
+
+    /// The oldest segment, if nothing in it is needed any more once all below `watermark` is
+    /// done and it is closed for good.
+    pub fn first_done(&self, watermark: Sequence) -> Option<&Entry> {
+        let first = self.entries.first()?;
+        let done = first.live.is_none() && first.end.is_some_and(|end| end <= watermark);
+        done.then_some(first)
+    }
+
+    /// Forgets a segment; gives its database, if open, to be shut outside the catalog's lock.
+    pub fn remove(&mut self, id: SegmentId) -> Option<Arc<LiveSegment>> {
+        let place = self.entries.iter().position(|entry| entry.id == id)?;
+        self.entries.remove(place).live
+    }
+
+    /// The generation that a segment beginning at `first` must have to count.
+    pub fn next_generation(&self, first: Sequence) -> u32 {
+        let same = self.entries.iter().filter(|entry| entry.id.first == first);
+        same.map(|entry| entry.id.generation + 1).max().unwrap_or(0)
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Bytes on the disk of all of them.
+    pub fn disk_bytes(&self) -> u64 {
+        self.entries.iter().map(|entry| entry.disk_bytes).sum()
+    }
+
+    /// Raw bytes of the records from `watermark` on; of a segment that is partly done, in
+    /// proportion to its records.
+    pub fn raw_bytes_from(&self, watermark: Sequence) -> u64 {
+        let waiting = |entry: &Entry| {
+            let seal = entry.seal.or_else(|| entry.live.as_ref()?.seal())?;
+            let all = u128::from(seal.end.since(seal.first).max(1));
+            let left = u128::from(seal.end.since(watermark.max(seal.first)));
+            u64::try_from(u128::from(seal.raw_bytes) * left / all).ok()
+        };
+        self.entries.iter().filter_map(waiting).sum()
+    }
+
+    /// When the oldest record from `watermark` on was received: of a closed segment that is
+    /// partly done, its oldest.
+    pub fn oldest_from(&self, watermark: Sequence) -> Option<Millis> {
+        let entry = self.holding(watermark)?;
+        match &entry.live {
+            Some(live) => live.oldest(watermark),
+            None => entry.seal.map(|seal| seal.oldest),
+        }
+    }
+
+    fn find(&mut self, id: SegmentId) -> Option<&mut Entry> {
+        self.entries.iter_mut().rfind(|entry| entry.id == id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sealed(first: u64, end: u64) -> Entry {
+        let (first, end) = (Sequence(first), Sequence(end));
+        let records = end.since(first);
+        let seal = Seal {
+            first,
+            end,
+            records,
+            raw_bytes: records * 10,
+            oldest: Millis(0),
+            damaged: false,
+        };
+        Entry::sealed(SegmentId { first, generation: 0 }, seal, 100)
+    }
+
+    #[test]
+    fn a_sequence_is_found_in_its_segment_and_a_gap_leads_to_the_next() {
+        let catalog = Catalog::new(vec![sealed(0, 10), sealed(20, 30)]);
+        let first = |at| catalog.holding(Sequence(at)).map(|entry| entry.id.first.0);
+        assert_eq!(
+            [first(0), first(9), first(10), first(29)],
+            [Some(0), Some(0), Some(20), Some(20)]
+        );
+        assert_eq!(first(30), None);
+    }
+
+    #[test]
+    fn what_waits_is_counted_from_the_watermark_on() {
+        let catalog = Catalog::new(vec![sealed(0, 10), sealed(10, 30)]);
+        assert_eq!(catalog.raw_bytes_from(Sequence(0)), 300);
+        assert_eq!(catalog.raw_bytes_from(Sequence(20)), 100);
+        assert_eq!(catalog.raw_bytes_from(Sequence(30)), 0);
+    }
+
+    #[test]
+    fn only_the_oldest_segment_and_only_when_all_of_it_is_done_is_free_to_go() {
+        let catalog = Catalog::new(vec![sealed(0, 10), sealed(10, 30)]);
+        assert!(catalog.first_done(Sequence(9)).is_none());
+        assert_eq!(catalog.first_done(Sequence(30)).unwrap().id.first, Sequence(0));
+    }
+}

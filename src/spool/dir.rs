@@ -1,0 +1,161 @@
+//! The spool's directory: what lies where, and how something leaves it.
+//!
+//! ```text
+//! lock        held by the process that has the spool open; holds its pid
+//! progress    see progress.rs
+//! seg-*/      see segment.rs
+//! .trash/     on its way out: emptied at the next start if a crash comes between
+//! quarantine/ damaged segments, kept for inspection
+//! ```
+//!
+//! What leaves is renamed first, so that no segment is ever half there.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+const TRASH: &str = ".trash";
+const QUARANTINE: &str = "quarantine";
+/// The progress file's name.
+pub const PROGRESS: &str = "progress";
+
+/// Why the lock was not had.
+#[derive(Debug)]
+pub enum LockError {
+    /// By the process with this pid, or an empty text when it could not be read.
+    Held(String),
+    Io(io::Error),
+}
+
+/// Takes the spool's lock. It is held until the file is dropped, and gone with the process.
+pub fn lock(dir: &Path) -> Result<File, LockError> {
+    let path = dir.join("lock");
+    let open = File::options().read(true).write(true).create(true).truncate(false).open(path);
+    let mut file = open.map_err(LockError::Io)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut pid = String::new();
+            file.read_to_string(&mut pid).map_err(LockError::Io)?;
+            return Err(LockError::Held(pid.trim().to_owned()));
+        }
+        Err(TryLockError::Error(error)) => return Err(LockError::Io(error)),
+    }
+    let mut write_pid = || {
+        file.set_len(0)?;
+        file.rewind()?;
+        writeln!(file, "{}", std::process::id())
+    };
+    match write_pid() {
+        // The pid is only for the other's error message: a full disk must not stop a start.
+        Err(error) if error.kind() != io::ErrorKind::StorageFull => Err(LockError::Io(error)),
+        _ => Ok(file),
+    }
+}
+
+/// Makes the directory's entries survive a power cut.
+pub fn sync(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// Creates the spool's directory and those above it. On `Ok` their entries survive a power cut.
+pub fn create(dir: &Path) -> io::Result<()> {
+    let missing = |ancestor: &&Path| !ancestor.as_os_str().is_empty() && !ancestor.exists();
+    let made: Vec<_> = dir.ancestors().take_while(missing).collect();
+    fs::create_dir_all(dir)?;
+    made.into_iter().filter_map(Path::parent).try_for_each(|parent| {
+        sync(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })
+    })
+}
+
+/// Makes the directories that later removals need: on a full disk they could not be made.
+pub fn prepare(dir: &Path) -> io::Result<()> {
+    for place in [TRASH, QUARANTINE] {
+        match fs::create_dir(dir.join(place)) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Removes a segment: out of the way in one step, then for good.
+///
+/// One that is gone already (by somebody's hand) is removed. What cannot be deleted once it is
+/// out of the way is left to the next start.
+pub fn discard(dir: &Path, segment: &Path) -> io::Result<()> {
+    let Some(aside) = move_under(dir, TRASH, segment)? else { return Ok(()) };
+    if let Err(error) = fs::remove_dir_all(&aside) {
+        tracing::warn!("cannot delete {}: {error}", aside.display());
+    }
+    Ok(())
+}
+
+/// Finishes what a crash left of earlier removals.
+pub fn empty_trash(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir.join(TRASH))? {
+        fs::remove_dir_all(entry?.path())?;
+    }
+    Ok(())
+}
+
+/// Sets a damaged segment aside for inspection.
+pub fn quarantine(dir: &Path, segment: &Path) -> io::Result<()> {
+    move_under(dir, QUARANTINE, segment)?;
+    sync(&dir.join(QUARANTINE))?;
+    sync(dir)
+}
+
+/// Where it went; `None` when it was not there.
+fn move_under(dir: &Path, place: &str, segment: &Path) -> io::Result<Option<PathBuf>> {
+    if !segment.try_exists()? {
+        return Ok(None);
+    }
+    let place = dir.join(place);
+    if !place.try_exists()? {
+        prepare(dir)?; // somebody has tidied up
+    }
+    let name = segment.file_name().unwrap_or_default();
+    let mut target = place.join(name);
+    let mut copy = 1;
+    while target.try_exists()? {
+        let mut other = name.to_owned();
+        other.push(format!(".{copy}"));
+        target = place.join(other);
+        copy += 1;
+    }
+    fs::rename(segment, &target)?;
+    Ok(Some(target))
+}
+
+/// Bytes on the disk of everything under `path`. What vanishes meanwhile counts as nothing.
+pub fn disk_bytes(path: &Path) -> io::Result<u64> {
+    let meta = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        other => other?,
+    };
+    let mut total = meta.blocks() * 512;
+    if meta.is_dir() {
+        let entries = match fs::read_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(total),
+            other => other?,
+        };
+        for entry in entries {
+            total += disk_bytes(&entry?.path())?;
+        }
+    }
+    Ok(total)
+}
+
+/// Bytes on the disk of everything in the spool's directory that is no segment.
+pub fn other_bytes(dir: &Path) -> io::Result<u64> {
+    let mut total = 0;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if !entry.file_name().to_string_lossy().starts_with("seg-") {
+            total += disk_bytes(&entry.path())?;
+        }
+    }
+    Ok(total)
+}

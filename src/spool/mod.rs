@@ -1,0 +1,338 @@
+//! The spool: an ordered, durable, bounded queue of records on the box's own disk.
+//!
+//! [`open`] gives two halves, a [`SpoolWriter`] for the handlers and a [`SpoolReader`] for the
+//! forwarder, and [`Acks`], which wakes the handlers. What it guarantees:
+//!
+//! - when an [`Append`] resolves to `Ok`, the record survives `kill -9` and a power cut;
+//! - the reader sees records in the order of their sequences, and only durable ones;
+//! - a record leaves only when the owner of the reader says that it was delivered, or it is
+//!   written down why (see `progress.rs`), so that the books balance;
+//! - memory does not depend on how much waits.
+//!
+//! What it assumes of the medium: what `fdatasync` has returned for stays. A disk that lies about
+//! its cache costs what was in that cache; the start lists what it can know to be missing.
+//!
+//! # Layout
+//!
+//! - `batch.rs`: what waits for its commit; `writer.rs`: the commit thread;
+//! - `block.rs`, `part.rs`, `wire.rs`: a group commit as bytes;
+//! - `segment.rs`, `store.rs`: the tail on the disk; `catalog.rs`: all segments; `scan.rs`,
+//!   `reader.rs`: reading them;
+//! - `progress.rs`: how far it has come; `keeper.rs`: housekeeping; `start.rs`: after a stop;
+//! - `dir.rs`: the directory; `shared.rs`: what all of them share.
+//!
+//! It deliberately knows nothing of HTTP, of GPS and of Kafka.
+
+mod batch;
+mod block;
+mod catalog;
+mod dir;
+mod keeper;
+mod part;
+mod progress;
+mod reader;
+mod scan;
+mod segment;
+mod shared;
+mod start;
+mod store;
+mod wire;
+mod writer;
+
+pub use batch::{Acks, Append};
+pub use block::Block;
+pub use reader::{ReadError, SpoolReader};
+
+use crate::histogram;
+use crate::ledger::Ledger;
+use crate::record::{Epoch, Millis, NewRecord, Sequence};
+use keeper::Chore;
+use shared::{Shared, lock};
+use std::io;
+use std::path::PathBuf;
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+/// What the operator sets under `[spool]`.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub dir: PathBuf,
+    /// Bytes on disk of everything under `dir`, at most.
+    pub max_size: u64,
+    /// Bytes that stay free on the file system.
+    pub min_free: u64,
+    pub when_full: WhenFull,
+    /// How long a commit waits for more records to join it, up to 1 s; 0 for as short as is
+    /// useful.
+    pub commit_delay: Duration,
+    /// Bytes of records that may wait for their commit.
+    pub max_pending: usize,
+}
+
+/// What happens to new records while there is no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenFull {
+    /// They are refused, and devices try again.
+    Reject,
+}
+
+/// Why a spool could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    #[error("the spool {} is in use by process {pid}; stop that one first", dir.display())]
+    InUse { dir: PathBuf, pid: String },
+    #[error("cannot {doing} {}: {source}", path.display())]
+    Io { doing: &'static str, path: PathBuf, source: io::Error },
+}
+
+/// Why a record was not kept.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AppendError {
+    #[error("the spool is full: {0}")]
+    Full(String),
+    #[error("too many records are waiting to be committed")]
+    Busy,
+    #[error("the spool cannot write to its disk: {0}")]
+    Failed(String),
+    #[error("the spool is closing")]
+    Closing,
+    #[error("the record is larger than 1 MiB")]
+    TooLarge,
+}
+
+impl AppendError {
+    fn from_io(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Self::Full(error.to_string())
+            }
+            _ => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+/// How the process before this one ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LastStop {
+    /// There was none: the spool is new.
+    First,
+    /// It closed the spool.
+    Clean,
+    /// It did not, and the machine has run on.
+    Crash,
+    /// It did not, and the machine was started anew.
+    Power,
+}
+
+/// What was found at the start.
+#[derive(Debug, Clone)]
+pub struct OpenReport {
+    /// 32 hex digits, for as long as the spool exists.
+    pub spool_id: String,
+    pub last_stop: LastStop,
+    pub epoch: Epoch,
+    pub ledger: Ledger,
+    /// Sequences found missing at this start: first, end (exclusive).
+    pub lost: Vec<(Sequence, Sequence)>,
+}
+
+/// An open spool.
+#[derive(Debug)]
+pub struct Spool {
+    pub writer: SpoolWriter,
+    pub reader: SpoolReader,
+    pub acks: Acks,
+    pub report: OpenReport,
+}
+
+/// Opens the spool in `config.dir`, creating it when it is not there: takes the lock, makes a
+/// spool of what an earlier process left, starts the commit thread and the keeper.
+pub fn open(config: Config) -> Result<Spool, OpenError> {
+    let root = config.dir.clone();
+    let wrong = |doing: &'static str| {
+        let path = root.clone();
+        move |source| OpenError::Io { doing, path, source }
+    };
+    dir::create(&config.dir).map_err(wrong("create"))?;
+    let lock_file = dir::lock(&config.dir).map_err(|error| match error {
+        dir::LockError::Held(pid) => OpenError::InUse { dir: config.dir.clone(), pid },
+        dir::LockError::Io(source) => wrong("lock")(source),
+    })?;
+    let found = start::start(&config.dir)?;
+
+    let mut epoch = [0; 8];
+    random(&mut epoch);
+    let epoch = Epoch(u64::from_le_bytes(epoch));
+    let progress = &found.books.progress;
+    let report = OpenReport {
+        spool_id: format!("{:032x}", u128::from_be_bytes(progress.spool_id)),
+        last_stop: found.last_stop,
+        epoch,
+        ledger: progress.ledger(found.next),
+        lost: found.lost,
+    };
+    let other_bytes = dir::other_bytes(&config.dir).map_err(wrong("measure"))?;
+    let shared = Arc::new(Shared {
+        epoch,
+        queue: batch::Queue::new(config.max_pending),
+        ready: Arc::default(),
+        catalog: Mutex::new(catalog::Catalog::new(found.entries)),
+        published: found.next.0.into(),
+        watermark: progress.watermark().0.into(),
+        books: Mutex::new(found.books),
+        readable: tokio::sync::Notify::new(),
+        ahead: Mutex::default(),
+        other_bytes: other_bytes.into(),
+        free_asked: false.into(),
+        _lock: lock_file,
+        committing: Mutex::default(),
+        keeping: Mutex::default(),
+        failure: std::sync::OnceLock::new(),
+        stats: shared::Stats::default(),
+        config,
+    });
+    shared.look_for_room();
+
+    let (chores, inbox) = mpsc::channel();
+    let committer = writer::Committer::new(shared.clone(), chores.clone());
+    let committer = committer.map_err(wrong("prepare to write"))?;
+    let spawn = |name: &str| thread::Builder::new().name(name.to_owned());
+    let kept = shared.clone();
+    let keeper = spawn("keeper").spawn(move || keeper::run(&kept, &inbox));
+    let commit = spawn("commit").spawn(move || committer.run());
+    let running = Running {
+        commit: commit.map_err(wrong("start a thread for"))?,
+        keeper: keeper.map_err(wrong("start a thread for"))?,
+        chores: chores.clone(),
+    };
+    let owner = Arc::new(Owner { shared: shared.clone(), running: Mutex::new(Some(running)) });
+    Ok(Spool {
+        acks: shared.ready.acks(),
+        reader: SpoolReader::new(shared, chores),
+        writer: SpoolWriter { owner },
+        report,
+    })
+}
+
+/// The half that takes records. Cheap to clone; used from many handlers at once.
+#[derive(Debug, Clone)]
+pub struct SpoolWriter {
+    owner: Arc<Owner>,
+}
+
+/// How much waits, and what it has cost.
+#[derive(Debug, Clone, Default)]
+pub struct Depth {
+    pub records: u64,
+    /// Of those records, before compression.
+    pub bytes: u64,
+    /// Of everything under the directory.
+    pub disk_bytes: u64,
+    pub max_bytes: u64,
+    /// Free on the file system, less `min_free`.
+    pub free_bytes: u64,
+    pub segments: u64,
+    /// When the oldest waiting record was received, going by whole blocks.
+    pub oldest: Option<Millis>,
+    /// Since this process started.
+    pub syncs: u64,
+    /// Bytes of blocks, since this process started.
+    pub bytes_written: u64,
+    /// Of commits, since this process started.
+    pub commits: histogram::Snapshot,
+}
+
+/// A spool that could not be closed in order; nothing acknowledged is lost by it.
+#[derive(Debug, thiserror::Error)]
+#[error("the spool was not closed cleanly: {0}")]
+pub struct CloseError(String);
+
+impl SpoolWriter {
+    /// Puts the record into the open batch. Nothing is promised until the result resolves to
+    /// `Ok`.
+    pub fn append(&self, record: &NewRecord<'_>) -> Result<Append, AppendError> {
+        self.owner.shared.queue.append(record)
+    }
+
+    /// Why the next record would not be taken, if so.
+    pub fn refusal(&self) -> Option<AppendError> {
+        self.owner.shared.queue.refusal()
+    }
+
+    /// Why the spool cannot go on until the process is started again, if so.
+    pub fn failure(&self) -> Option<String> {
+        self.owner.shared.failure.get().cloned()
+    }
+
+    /// Why the spool makes no progress, if one of its threads has been at one piece of work (a
+    /// commit, housekeeping) for longer than `limit`.
+    pub fn stalled(&self, limit: Duration) -> Option<String> {
+        let (what, elapsed) = self.owner.shared.stalled(limit)?;
+        Some(format!("{what} of the spool has been under way for {} s", elapsed.as_secs()))
+    }
+
+    pub fn depth(&self) -> Depth {
+        self.owner.shared.depth()
+    }
+
+    pub fn ledger(&self) -> Ledger {
+        self.owner.shared.ledger()
+    }
+
+    /// Commits what waits, seals the tail, writes the progress and joins the threads; blocks
+    /// meanwhile. Later appends answer [`AppendError::Closing`]. A second call does nothing.
+    pub fn close(&self) -> Result<(), CloseError> {
+        self.owner.close()
+    }
+}
+
+/// Owns the threads, and joins them.
+#[derive(Debug)]
+struct Owner {
+    shared: Arc<Shared>,
+    running: Mutex<Option<Running>>,
+}
+
+#[derive(Debug)]
+struct Running {
+    commit: JoinHandle<()>,
+    keeper: JoinHandle<io::Result<()>>,
+    chores: Sender<Chore>,
+}
+
+impl Owner {
+    fn close(&self) -> Result<(), CloseError> {
+        let Some(running) = lock(&self.running).take() else { return Ok(()) };
+        self.shared.queue.close();
+        let committed = running.commit.join();
+        // A keeper that has ended already says why when it is joined.
+        let _ = running.chores.send(Chore::Close);
+        let kept = running.keeper.join();
+        let (Ok(()), Ok(kept)) = (committed, kept) else {
+            return Err(CloseError("one of its threads panicked".to_owned()));
+        };
+        kept.map_err(|error| CloseError(error.to_string()))
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        if let Err(error) = self.close() {
+            tracing::error!("{error}");
+        }
+    }
+}
+
+/// Fills `bytes` from the kernel's random source.
+fn random(bytes: &mut [u8]) {
+    if getrandom::fill(bytes).is_err() {
+        // Without a random source (no kernel since 3.17 lacks one) a clock and a pid still tell
+        // two starts apart.
+        let seed = Millis::now().0.cast_unsigned() ^ u64::from(std::process::id()) << 40;
+        fastrand::Rng::with_seed(seed).fill(bytes);
+    }
+}

@@ -1,0 +1,372 @@
+//! How far the spool has come: the watermark, and what left it by another way than delivery.
+//!
+//! The books are derived from this, not counted: accepted = the sequences assigned; spooled =
+//! those from the watermark on, less the removed ranges; delivered = those below it, less the
+//! totals. So they balance by construction, across restarts too.
+//!
+//! # The file
+//!
+//! `progress` holds two slots of [`SLOT_LEN`] bytes, preallocated and written in place by turns,
+//! so that it can be written on a full disk and a torn write leaves the other slot. The higher
+//! turn whose checksum holds counts. Little-endian:
+//!
+//! | offset | bytes | what |
+//! |---|---|---|
+//! | 0 | 4 | magic `WSPR` |
+//! | 4 | 1 | format version, 1 |
+//! | 5 | 1 | 1 after a clean stop, else 0 |
+//! | 6 | 2 | 0 |
+//! | 8 | 8 | turn |
+//! | 16 | 16 | the spool's id, random |
+//! | 32 | 16 | the kernel's boot id at the time of writing |
+//! | 48 | 8 | watermark: Kafka has everything below |
+//! | 56 | 8 | acknowledged-through mark: everything below was durable |
+//! | 64 | 32 | totals below the watermark: dead, dropped, exported, lost |
+//! | 96 | 4 | number of removed ranges above the watermark |
+//! | 100 | 17 each | kind (0 dead, 1 dropped, 2 exported, 3 lost), first, end |
+//! | | 4 | CRC-32C of all before it |
+//!
+//! A program that changes any of the spool's formats raises this version, and writes both slots
+//! before anything else: an older one then knows that it must not touch what it does not
+//! understand.
+//!
+//! The watermark may lag behind what Kafka has: a lagging one repeats, never skips.
+
+use crate::ledger::Ledger;
+use crate::record::Sequence;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+/// Bytes of one slot; holds some 3,800 ranges.
+pub const SLOT_LEN: usize = 64 * 1024;
+const MAGIC: [u8; 4] = *b"WSPR";
+const VERSION: u8 = 1;
+const FIXED_LEN: usize = 100;
+const RANGE_LEN: usize = 17;
+
+/// A way out of the spool that is not a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removal {
+    Dead,
+    Dropped,
+    Exported,
+    Lost,
+}
+
+const REMOVALS: [Removal; 4] = [Removal::Dead, Removal::Dropped, Removal::Exported, Removal::Lost];
+
+/// Sequences that left the spool, from `first` to `end` (exclusive).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Range {
+    pub kind: Removal,
+    pub first: Sequence,
+    pub end: Sequence,
+}
+
+/// What the progress file holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    pub spool_id: [u8; 16],
+    pub boot_id: [u8; 16],
+    pub clean: bool,
+    watermark: Sequence,
+    pub acknowledged: Sequence,
+    /// By [`Removal`], below the watermark.
+    totals: [u64; 4],
+    /// Above the watermark, in order, not overlapping.
+    ranges: Vec<Range>,
+}
+
+/// More separate ranges than the file can name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("more than {} separate ranges of records left the spool without being delivered", (SLOT_LEN - FIXED_LEN - 4) / RANGE_LEN)]
+pub struct TooManyRanges;
+
+impl Progress {
+    /// Of a spool in which everything below `watermark` is done.
+    pub fn new(spool_id: [u8; 16], watermark: Sequence) -> Self {
+        Self {
+            spool_id,
+            boot_id: [0; 16],
+            clean: false,
+            watermark,
+            acknowledged: watermark,
+            totals: [0; 4],
+            ranges: Vec::new(),
+        }
+    }
+
+    pub fn watermark(&self) -> Sequence {
+        self.watermark
+    }
+
+    /// Moves the watermark forward (never back); ranges below it become part of the totals.
+    pub fn advance(&mut self, to: Sequence) {
+        self.watermark = self.watermark.max(to);
+        let below = self.watermark;
+        for range in &mut self.ranges {
+            let passed = below.min(range.end);
+            self.totals[range.kind as usize] += passed.since(range.first);
+            range.first = range.first.max(passed);
+        }
+        self.ranges.retain(|range| range.first < range.end);
+    }
+
+    /// Lists `range` as removed; what of it is listed already, or lies below the watermark, stays
+    /// as it is.
+    pub fn remove(&mut self, range: Range) -> Result<(), TooManyRanges> {
+        let mut first = range.first.max(self.watermark);
+        let mut new = Vec::new();
+        for known in self.ranges.iter().filter(|known| known.end > range.first) {
+            if known.first > first {
+                new.push(Range { first, end: known.first.min(range.end), ..range });
+            }
+            first = first.max(known.end);
+        }
+        new.push(Range { first, ..range });
+        let mut all = self.ranges.clone();
+        all.extend(new.into_iter().filter(|new| new.first < new.end));
+        all.sort_by_key(|range| range.first);
+        all.dedup_by(|next, last| {
+            let joins = last.kind == next.kind && last.end == next.first;
+            if joins {
+                last.end = next.end;
+            }
+            joins
+        });
+        if FIXED_LEN + all.len() * RANGE_LEN + 4 > SLOT_LEN {
+            return Err(TooManyRanges);
+        }
+        self.ranges = all;
+        Ok(())
+    }
+
+    /// `from`, moved past the removed ranges that begin there.
+    pub fn past_removed(&self, from: Sequence) -> Sequence {
+        let inside = |at: Sequence, range: &Range| {
+            if range.first <= at { at.max(range.end) } else { at }
+        };
+        self.ranges.iter().fold(from, inside)
+    }
+
+    /// The books, when sequences below `accepted` have been assigned.
+    pub fn ledger(&self, accepted: Sequence) -> Ledger {
+        let above = |kind: Removal| -> u64 {
+            let of_kind = self.ranges.iter().filter(|range| range.kind == kind);
+            of_kind.map(|range| range.end.min(accepted).since(range.first)).sum()
+        };
+        let [dead, dropped, exported, lost] =
+            REMOVALS.map(|kind| self.totals[kind as usize] + above(kind));
+        let removed_above: u64 = REMOVALS.map(above).iter().sum();
+        Ledger {
+            accepted: accepted.0,
+            delivered: self.watermark.0 - self.totals.iter().sum::<u64>(),
+            spooled: accepted.since(self.watermark) - removed_above,
+            dead,
+            dropped,
+            exported,
+            lost,
+        }
+    }
+
+    fn encode(&self, turn: u64) -> Vec<u8> {
+        let mut out = Vec::with_capacity(FIXED_LEN + self.ranges.len() * RANGE_LEN + 4);
+        out.extend_from_slice(&MAGIC);
+        out.extend_from_slice(&[VERSION, u8::from(self.clean), 0, 0]);
+        out.extend_from_slice(&turn.to_le_bytes());
+        out.extend_from_slice(&self.spool_id);
+        out.extend_from_slice(&self.boot_id);
+        out.extend_from_slice(&self.watermark.0.to_le_bytes());
+        out.extend_from_slice(&self.acknowledged.0.to_le_bytes());
+        for total in self.totals {
+            out.extend_from_slice(&total.to_le_bytes());
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "`remove` bounds the ranges")]
+        out.extend_from_slice(&(self.ranges.len() as u32).to_le_bytes());
+        for range in &self.ranges {
+            out.push(range.kind as u8);
+            out.extend_from_slice(&range.first.0.to_le_bytes());
+            out.extend_from_slice(&range.end.0.to_le_bytes());
+        }
+        out.extend_from_slice(&crc32c::crc32c(&out).to_le_bytes());
+        out
+    }
+
+    /// The version of a slot that a newer program wrote.
+    fn newer(slot: &[u8]) -> Option<u8> {
+        (slot[..4] == MAGIC && slot[4] > VERSION).then_some(slot[4])
+    }
+
+    /// The turn and the progress of one slot; `None` when it was never written, is torn or damaged.
+    fn decode(slot: &[u8]) -> Option<(u64, Self)> {
+        let u64_at = |at: usize| Some(u64::from_le_bytes(*slot.get(at..)?.first_chunk()?));
+        let count = u32::from_le_bytes(*slot.get(96..)?.first_chunk()?) as usize;
+        let len = count.checked_mul(RANGE_LEN)?.checked_add(FIXED_LEN)?;
+        let crc = slot.get(len..)?.first_chunk()?;
+        if slot[..4] != MAGIC
+            || slot[4] != VERSION
+            || crc32c::crc32c(&slot[..len]) != u32::from_le_bytes(*crc)
+        {
+            return None;
+        }
+        let range = |at: usize| {
+            let kind = *REMOVALS.get(usize::from(slot[at]))?;
+            Some(Range { kind, first: Sequence(u64_at(at + 1)?), end: Sequence(u64_at(at + 9)?) })
+        };
+        let progress = Self {
+            spool_id: *slot[16..].first_chunk()?,
+            boot_id: *slot[32..].first_chunk()?,
+            clean: slot[5] == 1,
+            watermark: Sequence(u64_at(48)?),
+            acknowledged: Sequence(u64_at(56)?),
+            totals: [u64_at(64)?, u64_at(72)?, u64_at(80)?, u64_at(88)?],
+            ranges: (0..count).map(|i| range(FIXED_LEN + i * RANGE_LEN)).collect::<Option<_>>()?,
+        };
+        Some((u64_at(8)?, progress))
+    }
+}
+
+/// The file, open for writing in place.
+#[derive(Debug)]
+pub struct ProgressFile {
+    file: File,
+    turn: u64,
+}
+
+impl ProgressFile {
+    /// Opens the file, creating and preallocating it when it is not there (the caller syncs the
+    /// directory). Gives what it holds, if anything.
+    pub fn open(path: &Path) -> io::Result<(Self, Option<Progress>)> {
+        let file =
+            File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+        let mut bytes = vec![0; 2 * SLOT_LEN];
+        if file.metadata()?.len() < bytes.len() as u64 {
+            // Real zeros, not a hole: a later write must not need room.
+            let kept = file.metadata()?.len();
+            file.write_all_at(&bytes[usize::try_from(kept).unwrap_or(0)..], kept)?;
+            file.sync_all()?;
+        }
+        file.read_exact_at(&mut bytes, 0)?;
+        let (first, second) = bytes.split_at(SLOT_LEN);
+        let newest =
+            [first, second].into_iter().filter_map(Progress::decode).max_by_key(|(turn, _)| *turn);
+        if newest.is_none()
+            && let Some(version) = Progress::newer(first).or(Progress::newer(second))
+        {
+            let version = u32::from(version);
+            let text = format!(
+                "it was written in format {version} by a newer version of this program, and this \
+                 one knows format {VERSION}: install the newer one again"
+            );
+            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+        }
+        let turn = newest.as_ref().map_or(0, |(turn, _)| *turn);
+        Ok((Self { file, turn }, newest.map(|(_, progress)| progress)))
+    }
+
+    /// Writes `progress` into the slot whose turn it is. `Ok` means that it survives a power cut.
+    pub fn write(&mut self, progress: &Progress) -> io::Result<()> {
+        let turn = self.turn + 1;
+        self.file.write_all_at(&progress.encode(turn), (turn % 2) * SLOT_LEN as u64)?;
+        self.file.sync_data()?;
+        self.turn = turn;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn range(kind: Removal, first: u64, end: u64) -> Range {
+        Range { kind, first: Sequence(first), end: Sequence(end) }
+    }
+
+    fn index(sequence: u64) -> usize {
+        usize::try_from(sequence).unwrap()
+    }
+
+    proptest! {
+        /// The model: one letter a sequence.
+        #[test]
+        fn the_books_are_those_of_a_list_of_every_sequence(
+            steps in prop::collection::vec((any::<bool>(), 0_usize..4, 0_u64..200, 0_u64..50), 0..30)
+        ) {
+            let accepted = 200;
+            let mut model = [None; 200];
+            let mut progress = Progress::new([1; 16], Sequence(0));
+            for (advance, kind, at, len) in steps {
+                if advance {
+                    progress.advance(Sequence(at));
+                } else {
+                    let end = (at + len).min(accepted);
+                    progress.remove(range(REMOVALS[kind], at, end)).unwrap();
+                    for i in at.max(progress.watermark.0)..end {
+                        model[index(i)].get_or_insert(REMOVALS[kind]);
+                    }
+                }
+                let ledger = progress.ledger(Sequence(accepted));
+                prop_assert!(ledger.balances(), "{ledger:?}");
+                let count = |kind| model.iter().filter(|m| **m == Some(kind)).count() as u64;
+                prop_assert_eq!(
+                    [ledger.dead, ledger.dropped, ledger.exported, ledger.lost],
+                    REMOVALS.map(count)
+                );
+                let waiting = model[index(progress.watermark.0)..].iter().filter(|m| m.is_none());
+                prop_assert_eq!(ledger.spooled, waiting.count() as u64);
+                prop_assert_eq!(Progress::decode(&progress.encode(5)), Some((5, progress.clone())));
+            }
+        }
+    }
+
+    #[test]
+    fn a_torn_write_leaves_the_progress_before_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("progress");
+        let (mut file, nothing) = ProgressFile::open(&path).unwrap();
+        assert_eq!(nothing, None);
+        let mut progress = Progress::new([1; 16], Sequence(0));
+        for watermark in 1..=5 {
+            progress.advance(Sequence(watermark));
+            file.write(&progress).unwrap();
+        }
+        let slot_of_turn_5 = SLOT_LEN;
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[slot_of_turn_5 + 50] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        let (mut file, found) = ProgressFile::open(&path).unwrap();
+        assert_eq!(found.unwrap().watermark(), Sequence(4));
+        file.write(&progress).unwrap();
+        let (_, found) = ProgressFile::open(&path).unwrap();
+        assert_eq!(found.unwrap().watermark(), Sequence(5));
+    }
+
+    #[test]
+    fn the_progress_of_a_newer_program_is_refused_and_left_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("progress");
+        let mut bytes = vec![0; 2 * SLOT_LEN];
+        for slot in bytes.chunks_mut(SLOT_LEN) {
+            slot[..5].copy_from_slice(b"WSPR\x02");
+        }
+        std::fs::write(&path, &bytes).unwrap();
+        let error = ProgressFile::open(&path).unwrap_err().to_string();
+        assert!(error.contains("format 2"), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), bytes);
+    }
+
+    #[test]
+    fn more_ranges_than_fit_are_refused_and_change_nothing() {
+        let mut progress = Progress::new([1; 16], Sequence(0));
+        let mut listed = 0;
+        while progress.remove(range(Removal::Lost, 2 * listed, 2 * listed + 1)).is_ok() {
+            listed += 1;
+            assert!(listed < 10_000, "never refused");
+        }
+        assert_eq!(progress.ledger(Sequence(20_000)).lost, listed);
+        assert!(progress.encode(1).len() <= SLOT_LEN);
+    }
+}

@@ -1,0 +1,175 @@
+//! The half that is drained: blocks in the order of their sequences, from a position on.
+//!
+//! It sees only what was published, that is, made durable. The tail is read through its open
+//! database, every other segment from its bytes. Blocks that are not where the catalog promises
+//! them are written down as lost, and reading goes on behind them. Reading writes nothing else,
+//! so that a full disk can always be drained.
+//!
+//! What it deliberately does not know: what becomes of the records; the owner says how far they
+//! have been delivered, and segments are freed by that alone.
+
+use super::block::Block;
+use super::catalog::Entry;
+use super::keeper::Chore;
+use super::scan::Scanned;
+use super::segment::SegmentId;
+use super::shared::{Shared, lock};
+use super::store::DATA_FILE;
+use crate::record::Sequence;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::AcqRel;
+use std::sync::mpsc::Sender;
+
+/// Why a block could not be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    #[error("cannot read {path}: {source}; nothing is skipped, it is tried again")]
+    Io { path: PathBuf, source: io::Error },
+    #[error("cannot write down that records were lost: {0}; nothing is skipped, it is tried again")]
+    Loss(io::Error),
+}
+
+/// The reading half of a spool; it has one owner, on a thread where a file may be read.
+#[derive(Debug)]
+pub struct SpoolReader {
+    shared: Arc<Shared>,
+    keeper: Sender<Chore>,
+    position: Sequence,
+    scanned: Option<(SegmentId, Scanned)>,
+    /// Something was missing here, and the segment was scanned once more.
+    looked_again: Option<Sequence>,
+}
+
+impl SpoolReader {
+    pub(super) fn new(shared: Arc<Shared>, keeper: Sender<Chore>) -> Self {
+        let position = shared.watermark();
+        Self { shared, keeper, position, scanned: None, looked_again: None }
+    }
+
+    /// The next block from the position on, without the records below it; `None` when everything
+    /// published was read. The position moves behind the block. A jump of the sequences between
+    /// two blocks is a range that was removed or lost.
+    pub fn next_block(&mut self) -> Result<Option<Block>, ReadError> {
+        loop {
+            let published = self.shared.published();
+            if self.position >= published {
+                return Ok(None);
+            }
+            let Some(entry) = lock(&self.shared.catalog).holding(self.position).cloned() else {
+                // Every published sequence above the watermark is in a segment, or listed.
+                self.position = published;
+                continue;
+            };
+            if self.position < entry.id.first {
+                self.position = entry.id.first;
+                continue;
+            }
+            let end = entry.end.unwrap_or(published);
+            let found = self.read(&entry)?.filter(|block| block.end() <= end);
+            let readable_from = found.as_ref().map_or(end, Block::first);
+            if self.position < readable_from {
+                if self.looked_again.replace(self.position) != Some(self.position) {
+                    // A bit may have been turned on the way: before anything is called lost, it
+                    // is read anew.
+                    self.scanned = None;
+                    continue;
+                }
+                let lost = self.shared.record_loss(entry.id, self.position, readable_from);
+                lost.map_err(ReadError::Loss)?;
+                self.position = readable_from;
+            }
+            if let Some(block) = found {
+                let block = block.starting_at(self.position);
+                self.position = block.end();
+                lock(&self.shared.ahead).push_back((block.end(), block.received()));
+                return Ok(Some(block));
+            }
+        }
+    }
+
+    /// Waits until something is published that was not read.
+    pub async fn readable(&self) {
+        while self.position >= self.shared.published() {
+            self.shared.readable.notified().await;
+        }
+    }
+
+    /// Where reading goes on.
+    pub fn position(&self) -> Sequence {
+        self.position
+    }
+
+    /// How many records are published and not yet read.
+    pub fn unread(&self) -> u64 {
+        self.shared.published().since(self.position)
+    }
+
+    /// Moves the position, to send again; not below the watermark.
+    pub fn rewind(&mut self, to: Sequence) {
+        self.position = to.max(self.shared.watermark());
+        lock(&self.shared.ahead).retain(|(end, _)| *end <= self.position);
+    }
+
+    /// Everything below `to` has been delivered. Never moves back; segments that are done with
+    /// are freed in the background.
+    pub fn advance_watermark(&mut self, to: Sequence) {
+        self.shared.advance_watermark(to.min(self.position));
+        let done = lock(&self.shared.catalog).first_done(self.shared.watermark()).is_some();
+        if done && !self.shared.free_asked.swap(true, AcqRel) {
+            // The keeper is gone only after a close, which has freed what there was.
+            let _ = self.keeper.send(Chore::Free);
+        }
+    }
+
+    /// Kafka has everything below.
+    pub fn watermark(&self) -> Sequence {
+        self.shared.watermark()
+    }
+
+    /// The block at the position, or the next one in the segment.
+    fn read(&mut self, entry: &Entry) -> Result<Option<Block>, ReadError> {
+        if let Some(live) = &entry.live {
+            match live.read(self.position) {
+                Ok(found) => return Ok(found),
+                // What was synced stands in the file, whatever sled says.
+                Err(error) => tracing::warn!("{} is read from its bytes: {error}", entry.id),
+            }
+        }
+        let path = self.shared.config.dir.join(entry.id.to_string()).join(DATA_FILE);
+        self.read_scanned(entry, &path).map_err(|source| ReadError::Io { path, source })
+    }
+
+    fn read_scanned(&mut self, entry: &Entry, path: &std::path::Path) -> io::Result<Option<Block>> {
+        if self.scanned.as_ref().is_none_or(|(id, _)| *id != entry.id) {
+            match Scanned::open(path) {
+                Ok(scanned) => self.scanned = Some((entry.id, scanned)),
+                // Removed by somebody's hand: all of it is missing.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(error),
+            }
+        }
+        let found = self.read_found();
+        if entry.live.is_some() {
+            self.scanned = None; // it still grows
+        }
+        found
+    }
+
+    /// The block at the position, or the next one, of those that were found.
+    fn read_found(&self) -> io::Result<Option<Block>> {
+        let Some((_, scanned)) = &self.scanned else { return Ok(None) };
+        let at = scanned.blocks.partition_point(|found| found.header.end() <= self.position);
+        for found in &scanned.blocks[at..] {
+            match scanned.read(found) {
+                Ok(block) => return Ok(Some(block)),
+                // Damaged since it was found: the next intact one counts.
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+}

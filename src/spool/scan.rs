@@ -1,0 +1,248 @@
+//! Finding blocks in a segment's bytes, without sled and without writing anything.
+//!
+//! A segment that is not being written is read here: sealed by rotation, or left over by a
+//! crash. Each part is looked for by its magic and believed by its checksum; behind an intact
+//! part the search goes on at its end, so that nothing a payload holds is mistaken for a part.
+//! Parts are put together to blocks; a block that lacks one is not there.
+//!
+//! What it deliberately does not know: which blocks ought to be there.
+
+use super::block::{self, Block};
+use super::part;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+/// How much is read at once.
+const CHUNK: usize = 256 * 1024;
+
+/// An intact part and where it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FoundPart {
+    pub header: part::Header,
+    /// Bytes from the start of the file.
+    pub offset: u64,
+    /// Bytes of the whole part.
+    pub len: usize,
+    /// The block's header, which the first part begins with.
+    block: Option<block::Header>,
+}
+
+/// A block all of whose parts are intact.
+#[derive(Debug, Clone)]
+pub struct FoundBlock {
+    pub header: block::Header,
+    /// Its parts in order, as (offset, length).
+    parts: Vec<(u64, usize)>,
+}
+
+/// All intact parts of a stream of bytes, in the order in which they stand.
+pub fn parts(input: &mut impl Read) -> io::Result<Vec<FoundPart>> {
+    let magic = memchr::memmem::Finder::new(&part::MAGIC);
+    let mut found = Vec::new();
+    let mut window = Vec::with_capacity(CHUNK + part::MAX_LEN);
+    let mut offset = 0_u64; // of the window's first byte
+    loop {
+        let read = input.by_ref().take(CHUNK as u64).read_to_end(&mut window)?;
+        let at_end = read == 0;
+        let mut at = 0;
+        while let Some(hit) = magic.find(&window[at..]) {
+            at += hit;
+            if window.len() - at < part::MAX_LEN && !at_end {
+                break; // the part may go on behind the window
+            }
+            if let Some((header, payload)) = part::decode(&window[at..]) {
+                let len = part::HEADER_LEN + payload.len();
+                let block = if header.k == 0 { block::read_header(payload).ok() } else { None };
+                found.push(FoundPart { header, offset: offset + at as u64, len, block });
+                at += len;
+            } else {
+                at += 1;
+            }
+        }
+        if at_end {
+            return Ok(found);
+        }
+        // What cannot begin a part any more is let go; a magic may stand across the edge.
+        let unsearched = window.len().saturating_sub(part::MAGIC.len() - 1);
+        let keep_from = if magic.find(&window[at..]).is_some() { at } else { unsearched.max(at) };
+        window.drain(..keep_from);
+        offset += keep_from as u64;
+    }
+}
+
+/// The whole blocks among `parts`, by first sequence. Of two that claim one sequence the
+/// one that stands first in the file counts.
+pub fn blocks(mut parts: Vec<FoundPart>) -> Vec<FoundBlock> {
+    parts.sort_by_key(|p| (p.header.first, p.header.epoch.0, p.header.k, p.offset));
+    parts.dedup_by_key(|p| p.header);
+    let same_block = |a: &FoundPart, b: &FoundPart| {
+        (a.header.first, a.header.epoch, a.header.n) == (b.header.first, b.header.epoch, b.header.n)
+    };
+    let mut whole: Vec<FoundBlock> = Vec::new();
+    for group in parts.chunk_by(same_block) {
+        let Some(header) = group[0].block else { continue };
+        let told = (group[0].header.first, group[0].header.epoch) == (header.first, header.epoch);
+        let free = whole.last().is_none_or(|last| last.header.end() <= header.first);
+        if told && free && group.len() == usize::from(group[0].header.n) {
+            let parts = group.iter().map(|p| (p.offset, p.len)).collect();
+            whole.push(FoundBlock { header, parts });
+        }
+    }
+    whole
+}
+
+/// A segment's file open for reading, and the blocks found in it.
+#[derive(Debug)]
+pub struct Scanned {
+    file: File,
+    pub blocks: Vec<FoundBlock>,
+}
+
+impl Scanned {
+    /// Opens `path` read-only and finds its blocks.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        let len = file.metadata()?.len();
+        let read_at = |buffer: &mut [u8], offset| file.read_at(buffer, offset);
+        let blocks = blocks(parts(&mut Bearing { read_at, offset: 0, len })?);
+        Ok(Self { file, blocks })
+    }
+
+    /// Reads one of the found blocks. `InvalidData` when it has changed since it was found.
+    pub fn read(&self, found: &FoundBlock) -> io::Result<Block> {
+        let changed = || io::Error::new(io::ErrorKind::InvalidData, "a block changed on the disk");
+        let mut bytes = Vec::new();
+        let mut buffer = Vec::new();
+        for (offset, len) in &found.parts {
+            buffer.resize(*len, 0);
+            self.file.read_exact_at(&mut buffer, *offset).map_err(|error| {
+                let gone = is_bad_sector(&error) || error.kind() == io::ErrorKind::UnexpectedEof;
+                if gone { changed() } else { error }
+            })?;
+            let (_, payload) = part::decode(&buffer).ok_or_else(changed)?;
+            bytes.extend_from_slice(payload);
+        }
+        Block::decode(&bytes).map_err(|_| changed())
+    }
+}
+
+/// The smallest piece that is stepped over.
+const PAGE: u64 = 4096;
+
+/// Reads a file past its unreadable pages, which come out as zeros: what stands around them is
+/// intact all the same.
+struct Bearing<F> {
+    read_at: F,
+    offset: u64,
+    len: u64,
+}
+
+impl<F: Fn(&mut [u8], u64) -> io::Result<usize>> Read for Bearing<F> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.len - self.offset).unwrap_or(usize::MAX);
+        let want = left.min(buffer.len());
+        let mut read = (self.read_at)(&mut buffer[..want], self.offset);
+        if read.as_ref().is_err_and(is_bad_sector) {
+            let to_edge = usize::try_from(PAGE - self.offset % PAGE).unwrap_or(want);
+            let page = &mut buffer[..want.min(to_edge)];
+            read = (self.read_at)(page, self.offset);
+            if read.as_ref().is_err_and(is_bad_sector) {
+                tracing::error!("the page at byte {} of a segment cannot be read", self.offset);
+                page.fill(0);
+                read = Ok(page.len());
+            }
+        }
+        let read = read?;
+        self.offset += read as u64;
+        Ok(read)
+    }
+}
+
+/// Whether the medium could not read it (`EIO`).
+fn is_bad_sector(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Epoch, Sequence};
+    use proptest::prelude::*;
+
+    fn part_bytes(first: u64, k: u16, n: u16, payload: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        let header = part::Header { epoch: Epoch(3), first: Sequence(first), k, n };
+        part::encode(&header, payload, &mut out);
+        out
+    }
+
+    proptest! {
+        #[test]
+        fn parts_are_found_wherever_they_stand(
+            pieces in prop::collection::vec((0_usize..40_000, 1_usize..part::MAX_PAYLOAD, any::<u8>()), 1..40)
+        ) {
+            let mut file = Vec::new();
+            let mut want = Vec::new();
+            for (i, (gap, len, fill)) in pieces.into_iter().enumerate() {
+                // The gap is full of half magics, the worst case for the search.
+                file.extend(part::MAGIC[..3].iter().cycle().take(gap));
+                want.push((file.len() as u64, i as u64));
+                file.extend(part_bytes(i as u64, 0, 1, &vec![fill; len]));
+            }
+            let found = parts(&mut &file[..]).unwrap();
+            let got: Vec<_> = found.iter().map(|f| (f.offset, f.header.first.0)).collect();
+            prop_assert_eq!(got, want);
+        }
+    }
+
+    #[test]
+    fn a_part_inside_another_parts_payload_is_not_found() {
+        let inner = part_bytes(7, 0, 1, b"forged");
+        let outer = part_bytes(1, 0, 1, &[b"x", &inner[..], b"y"].concat());
+        let found = parts(&mut &outer[..]).unwrap();
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].header.first, Sequence(1));
+    }
+
+    #[test]
+    fn a_page_that_cannot_be_read_costs_what_stands_in_it_and_no_more() {
+        let mut file = Vec::new();
+        for first in 0..3 {
+            file.extend(part_bytes(first, 0, 1, &[7; 10_000]));
+        }
+        let bad = 13_000..14_000_u64; // its page lies within the second part
+        let read_at = |buffer: &mut [u8], offset: u64| {
+            let end = offset + buffer.len() as u64;
+            if offset < bad.end && end > bad.start {
+                return Err(io::Error::from(rustix::io::Errno::IO));
+            }
+            (&file[usize::try_from(offset).unwrap()..]).read(buffer)
+        };
+        let len = file.len() as u64;
+        let found = parts(&mut Bearing { read_at, offset: 0, len }).unwrap();
+        let firsts: Vec<_> = found.iter().map(|found| found.header.first.0).collect();
+        assert_eq!(firsts, [0, 2]);
+    }
+
+    #[test]
+    fn a_block_that_lacks_a_part_is_not_there() {
+        let head = [
+            &b"WSBK\x01\x00\0\0"[..],
+            &3_u64.to_le_bytes(),
+            &1_u64.to_le_bytes(),
+            &2_u32.to_le_bytes(),
+            &[0; 16],
+        ]
+        .concat();
+        let all: Vec<_> = (0..3).map(|k| part_bytes(1, k, 3, &head)).collect();
+        for missing in 0..3 {
+            let some: Vec<u8> =
+                (0..3).filter(|k| *k != missing).flat_map(|k| all[k].clone()).collect();
+            assert!(blocks(parts(&mut &some[..]).unwrap()).is_empty());
+        }
+        let twice = [all.concat(), all.concat()].concat();
+        assert_eq!(blocks(parts(&mut &twice[..]).unwrap()).len(), 1);
+    }
+}

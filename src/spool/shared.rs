@@ -1,0 +1,227 @@
+//! What the halves of the spool and its two threads share.
+//!
+//! Locks are short, and where two are needed the catalog's is taken last.
+
+use super::batch::{Queue, Ready};
+use super::catalog::Catalog;
+use super::progress::{Progress, ProgressFile, Range, Removal};
+use super::segment::SegmentId;
+use super::{AppendError, Config, Depth};
+use crate::histogram::Histogram;
+use crate::ledger::Ledger;
+use crate::record::{Epoch, Millis, Sequence};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+
+/// Room that one commit may need beyond what it checked for: a step of sled's file and a block.
+const COMMIT_RESERVE: u64 = 4 << 20;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Shared {
+    pub config: Config,
+    pub epoch: Epoch,
+    pub queue: Queue,
+    pub ready: Arc<Ready>,
+    pub catalog: Mutex<Catalog>,
+    pub books: Mutex<Books>,
+    /// The next sequence to be assigned: everything below is durable and can be read.
+    pub published: AtomicU64,
+    /// Kafka has everything below.
+    pub watermark: AtomicU64,
+    /// Rung when something was published.
+    pub readable: Notify,
+    /// Blocks read and not yet delivered: their end, and when their first record was received.
+    pub ahead: Mutex<VecDeque<(Sequence, Millis)>>,
+    /// The keeper was asked to free segments, and has not begun.
+    pub free_asked: AtomicBool,
+    /// Bytes under the directory that are no segment's.
+    pub other_bytes: AtomicU64,
+    /// Since when the commit thread has been at the commit under way.
+    pub committing: Mutex<Option<Instant>>,
+    /// Since when the keeper has been at what it does.
+    pub keeping: Mutex<Option<Instant>>,
+    /// Set for good when the commit thread cannot go on.
+    pub failure: OnceLock<String>,
+    pub stats: Stats,
+    /// Held for as long as anything here can write.
+    pub _lock: File,
+}
+
+/// The progress and its file.
+#[derive(Debug)]
+pub struct Books {
+    pub file: ProgressFile,
+    pub progress: Progress,
+}
+
+/// Counted since the process started.
+#[derive(Debug, Default)]
+pub struct Stats {
+    pub syncs: AtomicU64,
+    pub bytes_written: AtomicU64,
+    pub commits: Histogram,
+}
+
+impl Shared {
+    pub fn published(&self) -> Sequence {
+        Sequence(self.published.load(Acquire))
+    }
+
+    pub fn watermark(&self) -> Sequence {
+        Sequence(self.watermark.load(Acquire))
+    }
+
+    /// Nothing is taken any more, until the process is started again.
+    pub fn fail(&self, broken: String) {
+        tracing::error!("{broken}");
+        let broken = self.failure.get_or_init(|| broken).clone();
+        self.queue.refuse_for_good(AppendError::Failed(broken));
+    }
+
+    /// Writes the watermark and the acknowledged-through mark as they are now.
+    pub fn save_progress(&self) -> io::Result<()> {
+        let books = &mut *lock(&self.books);
+        books.progress.advance(self.watermark());
+        books.progress.acknowledged = self.published();
+        books.file.write(&books.progress)
+    }
+
+    /// Writes down, for good, that these sequences were lost; what is known already stays.
+    pub fn record_loss(
+        &self,
+        segment: SegmentId,
+        first: Sequence,
+        end: Sequence,
+    ) -> io::Result<()> {
+        let books = &mut *lock(&self.books);
+        // A copy first: what could not be written must not pass for known the next time.
+        let mut progress = books.progress.clone();
+        let range = Range { kind: Removal::Lost, first, end };
+        progress.remove(range).map_err(io::Error::other)?;
+        if progress != books.progress {
+            tracing::error!("sequences {first} to {} are lost: {segment} is damaged", end.0 - 1);
+            books.file.write(&progress)?;
+            books.progress = progress;
+        }
+        let marked = lock(&self.catalog).mark_damaged(segment);
+        let path = self.config.dir.join(segment.to_string());
+        if let Some(Err(error)) = marked.map(|seal| seal.write(&path)) {
+            // The books are right all the same; the file will be deleted instead of kept.
+            tracing::warn!("cannot mark {segment} as damaged: {error}");
+        }
+        Ok(())
+    }
+
+    /// Moves the watermark to `to`, and past what was removed right behind it. Never back.
+    pub fn advance_watermark(&self, to: Sequence) {
+        let past = lock(&self.books).progress.past_removed(to.max(self.watermark()));
+        self.watermark.fetch_max(past.0, AcqRel);
+        let mut ahead = lock(&self.ahead);
+        while ahead.front().is_some_and(|(end, _)| *end <= past) {
+            ahead.pop_front();
+        }
+    }
+
+    pub fn ledger(&self) -> Ledger {
+        let mut progress = lock(&self.books).progress.clone();
+        progress.advance(self.watermark());
+        progress.ledger(self.published())
+    }
+
+    /// Whether one more commit keeps within `max_size` and `min_free`.
+    pub fn check_room(&self) -> Result<(), AppendError> {
+        let Config { max_size, min_free, .. } = self.config;
+        let used = self.disk_bytes();
+        if used.saturating_add(COMMIT_RESERVE) > max_size {
+            return Err(AppendError::Full(format!(
+                "{} of {} (spool.max_size) are used, and the last {} are kept for a commit",
+                mib(used),
+                mib(max_size),
+                mib(COMMIT_RESERVE)
+            )));
+        }
+        let free = self.free_bytes().map_err(|error| AppendError::from_io(&error))?;
+        if free < min_free.saturating_add(COMMIT_RESERVE) {
+            return Err(AppendError::Full(format!(
+                "{} are free on its file system, {} (spool.min_free) stay free, and {} are kept \
+                 for a commit",
+                mib(free),
+                mib(min_free),
+                mib(COMMIT_RESERVE)
+            )));
+        }
+        Ok(())
+    }
+
+    /// Looks again whether records can be taken. After a failed write the disk is tried, by the
+    /// progress file: waiting for the next request to find out would look like health.
+    pub fn look_for_room(&self) {
+        let failed = matches!(self.queue.refusal(), Some(AppendError::Failed(_)));
+        let refusal = self.check_room().and_then(|()| {
+            let tried = if failed { self.save_progress() } else { Ok(()) };
+            tried.map_err(|error| AppendError::from_io(&error))
+        });
+        self.queue.refuse(refusal.err());
+    }
+
+    /// Which thread has been at one piece of work for longer than `limit`, and for how long.
+    pub fn stalled(&self, limit: Duration) -> Option<(&'static str, Duration)> {
+        let busy = [("a commit", &self.committing), ("housekeeping", &self.keeping)];
+        busy.into_iter()
+            .filter_map(|(what, since)| Some((what, (*lock(since))?.elapsed())))
+            .find(|(_, elapsed)| *elapsed > limit)
+    }
+
+    pub fn disk_bytes(&self) -> u64 {
+        lock(&self.catalog).disk_bytes() + self.other_bytes.load(Relaxed)
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(&self.config.dir)?;
+        Ok(stat.f_bavail * stat.f_frsize)
+    }
+
+    pub fn depth(&self) -> Depth {
+        let watermark = self.watermark();
+        let ledger = self.ledger();
+        let ahead = lock(&self.ahead).front().map(|(_, received)| *received);
+        let disk_bytes = self.disk_bytes();
+        let (bytes, segments, oldest) = {
+            let catalog = lock(&self.catalog);
+            let oldest = ahead.or_else(|| catalog.oldest_from(watermark));
+            (catalog.raw_bytes_from(watermark), catalog.len() as u64, oldest)
+        };
+        Depth {
+            records: ledger.spooled,
+            bytes,
+            disk_bytes,
+            max_bytes: self.config.max_size,
+            // A failed statvfs shows as no room, which is what an append finds too.
+            free_bytes: self.free_bytes().unwrap_or(0).saturating_sub(self.config.min_free),
+            segments,
+            oldest: if ledger.spooled == 0 { None } else { oldest },
+            syncs: self.stats.syncs.load(Relaxed),
+            bytes_written: self.stats.bytes_written.load(Relaxed),
+            commits: self.stats.commits.snapshot(),
+        }
+    }
+}
+
+/// For people: bytes as MiB.
+#[expect(clippy::cast_precision_loss, reason = "one digit is shown")]
+fn mib(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+}
+
+/// Locks, whatever became of the last holder: what the mutexes here guard is changed in single
+/// steps, so a panic between two of them leaves nothing half-done.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

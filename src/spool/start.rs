@@ -1,0 +1,266 @@
+//! The start: what a stop of any kind left on the disk becomes a spool again, without a hand.
+//!
+//! In order: finish removals that a crash interrupted; read the progress; take the sealed
+//! segments at their seals' word; scan every other one, sync what is intact in it (after
+//! `kill -9` it may be in the page cache only) and seal it where it stands; list as lost what
+//! ought to be there and is not. Nothing is copied, so that a start needs no room on the disk.
+//!
+//! What ought to be there: everything from the watermark up to the next segment's beginning, and
+//! in the last one up to the acknowledged-through mark or the last intact block. An incomplete
+//! block behind that is torn: it was never acknowledged, and its sequences are assigned anew,
+//! under another epoch.
+//!
+//! It deliberately does not verify sealed segments: the reader does, when it comes to them.
+
+use super::catalog::Entry;
+use super::dir;
+use super::progress::{Progress, ProgressFile, Range, Removal};
+use super::scan::Scanned;
+use super::segment::{Seal, SegmentId};
+use super::shared::Books;
+use super::store::DATA_FILE;
+use super::{LastStop, OpenError};
+use crate::record::{Millis, Sequence};
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+
+/// What the start found.
+#[derive(Debug)]
+pub struct Found {
+    pub books: Books,
+    pub entries: Vec<Entry>,
+    /// The next sequence to be assigned.
+    pub next: Sequence,
+    /// Found missing just now: first, end.
+    pub lost: Vec<(Sequence, Sequence)>,
+    pub last_stop: LastStop,
+}
+
+/// Makes a spool of what is in `dir`, under its lock.
+pub fn start(dir: &Path) -> Result<Found, OpenError> {
+    let wrong =
+        |doing: &'static str| move |source| OpenError::Io { doing, path: dir.to_owned(), source };
+    dir::prepare(dir).map_err(wrong("create a directory in"))?;
+    dir::empty_trash(dir).map_err(wrong("empty the trash in"))?;
+    let path = dir.join(dir::PROGRESS);
+    let opened = ProgressFile::open(&path);
+    let (file, progress) =
+        opened.map_err(|source| OpenError::Io { doing: "read or create", path, source })?;
+    let ids = list(dir).map_err(wrong("list"))?;
+
+    let boot_id = boot_id();
+    let trusted = progress.is_some();
+    if !trusted && !ids.is_empty() {
+        tracing::error!(
+            "the progress of {} is lost: all of its records are sent again, and what became of \
+             earlier ones is not known any more",
+            dir.display()
+        );
+    }
+    let last_stop = match &progress {
+        None if ids.is_empty() => LastStop::First,
+        Some(progress) if progress.clean => LastStop::Clean,
+        Some(progress) if progress.boot_id != boot_id => LastStop::Power,
+        _ => LastStop::Crash,
+    };
+    // Without a progress file nothing is known to be delivered: all that is there goes out.
+    let lowest = ids.first().map_or(Sequence(0), |id| id.first);
+    let mut progress = progress.unwrap_or_else(|| Progress::new(random_id(), lowest));
+    let watermark = progress.past_removed(progress.watermark());
+    progress.advance(watermark);
+
+    let mut survey = Survey { dir, watermark, trusted, entries: Vec::new(), missing: Vec::new() };
+    let mut at = watermark;
+    for (place, id) in ids.iter().enumerate() {
+        let next = ids[place + 1..].iter().map(|id| id.first).find(|first| *first > id.first);
+        let seen = survey.is_superseded(*id, &ids[place + 1..]).and_then(|superseded| {
+            if superseded {
+                dir::discard(dir, &dir.join(id.to_string())).map(|()| at)
+            } else {
+                survey.take(*id, next, progress.acknowledged, at)
+            }
+        });
+        at = seen.map_err(|source| {
+            let path = dir.join(id.to_string());
+            OpenError::Io { doing: "make a segment of what is in", path, source }
+        })?;
+    }
+    if at < progress.acknowledged {
+        survey.missing.push((at, progress.acknowledged));
+        at = progress.acknowledged;
+    }
+    let Survey { entries, missing, .. } = survey;
+    let lost_before = progress.ledger(at).lost;
+    for (first, end) in &missing {
+        let range = Range { kind: Removal::Lost, first: *first, end: *end };
+        progress
+            .remove(range)
+            .map_err(|error| wrong("write down the losses in")(io::Error::other(error)))?;
+    }
+    let lost = if progress.ledger(at).lost > lost_before { missing } else { Vec::new() };
+    let past = progress.past_removed(progress.watermark());
+    progress.advance(past);
+    progress.boot_id = boot_id;
+    progress.clean = false;
+    progress.acknowledged = at;
+    let mut books = Books { file, progress };
+    books.file.write(&books.progress).map_err(wrong("write the progress in"))?;
+    dir::sync(dir).map_err(wrong("sync"))?;
+    Ok(Found { books, entries, next: at, lost, last_stop })
+}
+
+/// The segments' names, in order.
+fn list(dir: &Path) -> io::Result<Vec<SegmentId>> {
+    let mut ids = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        ids.extend(entry?.file_name().to_str().and_then(SegmentId::parse));
+    }
+    ids.sort_unstable();
+    Ok(ids)
+}
+
+struct Survey<'a> {
+    dir: &'a Path,
+    watermark: Sequence,
+    /// The marks are known; without them nothing that ever held a part is thrown away.
+    trusted: bool,
+    entries: Vec<Entry>,
+    /// Ought to be there and is not.
+    missing: Vec<(Sequence, Sequence)>,
+}
+
+impl Survey<'_> {
+    /// Takes one segment into the catalog, or out of the way. `at` is where the segments before
+    /// it end; gives where this one does.
+    fn take(
+        &mut self,
+        id: SegmentId,
+        next: Option<Sequence>,
+        acknowledged: Sequence,
+        at: Sequence,
+    ) -> io::Result<Sequence> {
+        let path = self.dir.join(id.to_string());
+        let mut seal = match Seal::read(&path)? {
+            Some(seal) => seal,
+            None => match self.left_over(&path, id, at, next, acknowledged)? {
+                Some(seal) if seal.records > 0 => {
+                    // After `kill -9` the data may be in the page cache only.
+                    File::open(path.join(DATA_FILE))?.sync_all()?;
+                    seal.write(&path)?;
+                    seal
+                }
+                Some(ruined) => ruined,
+                None if self.trusted => {
+                    dir::discard(self.dir, &path)?;
+                    return Ok(at);
+                }
+                None => {
+                    dir::quarantine(self.dir, &path)?;
+                    return Ok(at);
+                }
+            },
+        };
+        seal.end = next.map_or(seal.end, |next| seal.end.min(next));
+        if at < id.first {
+            self.missing.push((at, id.first));
+        }
+        if seal.end <= self.watermark || seal.records == 0 {
+            if seal.damaged {
+                dir::quarantine(self.dir, &path)?;
+            } else {
+                dir::discard(self.dir, &path)?;
+            }
+        } else {
+            self.entries.push(Entry::sealed(id, seal, dir::disk_bytes(&path)?));
+        }
+        Ok(at.max(seal.end))
+    }
+
+    /// What a segment holds that was being written when the process ended; `None` when nothing
+    /// in it was ever acknowledged. It ought to hold everything from `at` up to the `next` one's
+    /// beginning, or when it is the last one up to the acknowledged-through mark.
+    fn left_over(
+        &mut self,
+        path: &Path,
+        id: SegmentId,
+        at: Sequence,
+        next: Option<Sequence>,
+        acknowledged: Sequence,
+    ) -> io::Result<Option<Seal>> {
+        let scanned = scan(path)?;
+        let limit = next.unwrap_or(Sequence(u64::MAX));
+        let begin = id.first.max(at);
+        let blocks = scanned.iter().flat_map(|scanned| &scanned.blocks);
+        let blocks = blocks.map(|found| found.header);
+        let mut seal = Seal {
+            first: id.first,
+            end: begin,
+            records: 0,
+            raw_bytes: 0,
+            oldest: Millis(i64::MAX),
+            damaged: false,
+        };
+        for block in blocks.filter(|block| block.first >= id.first && block.end() <= limit) {
+            self.miss(&mut seal, block.first);
+            seal.end = block.end();
+            seal.records += seal.end.since(block.first);
+            seal.raw_bytes += u64::from(block.raw_len);
+            seal.oldest = seal.oldest.min(block.base);
+        }
+        self.miss(&mut seal, next.unwrap_or(acknowledged));
+        Ok((begin < seal.end).then_some(seal))
+    }
+
+    /// Extends the seal to `to` over what is not there.
+    fn miss(&mut self, seal: &mut Seal, to: Sequence) {
+        let from = seal.end.max(self.watermark);
+        if from < to {
+            seal.damaged = true;
+            self.missing.push((from, to));
+        }
+        seal.end = seal.end.max(to);
+    }
+
+    /// Whether one of those `behind` begins at the same sequence and counts instead.
+    fn is_superseded(&self, id: SegmentId, behind: &[SegmentId]) -> io::Result<bool> {
+        for other in behind.iter().take_while(|other| other.first == id.first) {
+            if self.has_records(*other)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether a segment holds anything: one whose first commit failed does not.
+    fn has_records(&self, id: SegmentId) -> io::Result<bool> {
+        let path = self.dir.join(id.to_string());
+        if Seal::read(&path)?.is_some() {
+            return Ok(true);
+        }
+        Ok(scan(&path)?.is_some_and(|scanned| !scanned.blocks.is_empty()))
+    }
+}
+
+/// The blocks of a segment's file; `None` when there is no such file.
+fn scan(path: &Path) -> io::Result<Option<Scanned>> {
+    match Scanned::open(&path.join(DATA_FILE)) {
+        Ok(scanned) => Ok(Some(scanned)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The kernel's boot id, which tells a crash from a power cut; zeros where there is none.
+fn boot_id() -> [u8; 16] {
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let hex: String = text.chars().filter(char::is_ascii_hexdigit).collect();
+    u128::from_str_radix(&hex, 16).unwrap_or(0).to_be_bytes()
+}
+
+/// A random 128-bit id.
+fn random_id() -> [u8; 16] {
+    let mut id = [0; 16];
+    super::random(&mut id);
+    id
+}

@@ -1,0 +1,491 @@
+//! Does the spool keep what it acknowledged, in order, and do its books balance?
+//!
+//! Through the public front door, on real directories. A crash is a copy of the directory taken
+//! while the spool is open: what the copy lacks is what a crash would have lost.
+
+use proptest::prelude::*;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use waystation::record::{Millis, NewRecord, Reception, RecordId, Route, Sequence};
+use waystation::spool::{self, AppendError, Config, LastStop, OpenError, Spool, WhenFull};
+
+fn config(dir: &Path) -> Config {
+    Config {
+        dir: dir.to_owned(),
+        max_size: 1 << 30,
+        min_free: 0,
+        when_full: WhenFull::Reject,
+        commit_delay: Duration::ZERO,
+        max_pending: 8 << 20,
+    }
+}
+
+fn open(dir: &Path) -> Spool {
+    spool::open(config(dir)).unwrap()
+}
+
+/// A spool in which what is appended together is one block, however slow the machine.
+fn open_one_block_a_batch(dir: &Path) -> Spool {
+    spool::open(Config { commit_delay: Duration::from_millis(200), ..config(dir) }).unwrap()
+}
+
+/// Appends the values and waits until all of them are durable; gives their ids.
+fn append_all(spool: &Spool, values: &[Vec<u8>]) -> Result<Vec<RecordId>, AppendError> {
+    let route = Arc::new(Route { path: "/endpoint".to_owned(), topic: "test".to_owned() });
+    let appends: Vec<_> = values
+        .iter()
+        .map(|value| {
+            spool.writer.append(&NewRecord {
+                route: &route,
+                key: Some(b"k"),
+                timestamp: Millis(1),
+                received: Reception { at: Millis::now(), clock_synchronised: true },
+                headers: &[],
+                value,
+            })
+        })
+        .collect::<Result<_, _>>()?;
+    appends.into_iter().map(block_on).collect()
+}
+
+/// Polls until it is ready: these tests have no task that wakes the promises.
+fn block_on<F: Future>(future: F) -> F::Output {
+    let mut future = std::pin::pin!(future);
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let start = Instant::now();
+    loop {
+        if let std::task::Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return output;
+        }
+        assert!(start.elapsed() < Duration::from_secs(30), "never committed");
+        std::thread::yield_now();
+    }
+}
+
+/// Everything that can be read from the position on.
+fn read_all(spool: &mut Spool) -> Vec<(u64, Vec<u8>)> {
+    let mut records = Vec::new();
+    while let Some(block) = spool.reader.next_block().unwrap() {
+        records.extend(block.records().map(|r| (r.id.sequence.0, r.value.to_vec())));
+    }
+    records
+}
+
+fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < Duration::from_secs(30), "waited in vain until {what}");
+        std::thread::yield_now();
+    }
+}
+
+fn values(count: usize, len: usize, seed: u64) -> Vec<Vec<u8>> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    (0..count).map(|_| (0..len).map(|_| random.u8(..)).collect()).collect()
+}
+
+/// What a crash now would leave. The progress is copied last: a segment that the keeper removes
+/// meanwhile is then known to be done with, as it would be on a disk.
+fn crash(from: &Path, to: &Path) {
+    wait_until("the directory holds still for a copy", || {
+        let _ = fs::remove_dir_all(to);
+        let progress = |to: &Path| fs::copy(from.join("progress"), to.join("progress"));
+        copy_dir(from, to).and_then(|()| progress(to)).is_ok()
+    });
+}
+
+fn copy_dir(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_dir(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}
+
+fn segments(dir: &Path) -> Vec<std::path::PathBuf> {
+    let entries = fs::read_dir(dir).unwrap().map(|e| e.unwrap().path());
+    let is_segment =
+        |p: &std::path::PathBuf| p.file_name().unwrap().to_str().unwrap().starts_with("seg-");
+    let mut all: Vec<_> = entries.filter(is_segment).collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn what_is_acknowledged_is_read_in_order_and_freed_when_delivered() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spool = open(dir.path());
+    assert_eq!(spool.report.last_stop, LastStop::First);
+    let values = values(3000, 10_000, 1);
+    for some in values.chunks(500) {
+        append_all(&spool, some).unwrap();
+    }
+    let read = read_all(&mut spool);
+    let want: Vec<_> = (0..).zip(values).collect();
+    assert!(read == want);
+    assert!(segments(dir.path()).len() >= 3, "30 MB fill several segments");
+    spool.reader.advance_watermark(Sequence(3000));
+    wait_until("segments are freed", || segments(dir.path()).len() == 1);
+    let ledger = spool.writer.ledger();
+    assert_eq!((ledger.accepted, ledger.delivered, ledger.spooled), (3000, 3000, 0));
+    assert!(ledger.balances());
+    wait_until("the disk is free", || spool.writer.depth().disk_bytes < 20 << 20);
+}
+
+#[test]
+fn a_clean_stop_goes_on_where_it_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spool = open(dir.path());
+    let first = append_all(&spool, &values(10, 100, 1)).unwrap();
+    let id = spool.report.spool_id.clone();
+    read_all(&mut spool);
+    spool.reader.advance_watermark(Sequence(4));
+    spool.writer.close().unwrap();
+    assert_eq!(append_all(&spool, &values(1, 1, 1)), Err(AppendError::Closing));
+    drop(spool);
+
+    let mut spool = open(dir.path());
+    assert_eq!((spool.report.last_stop, spool.report.spool_id.clone()), (LastStop::Clean, id));
+    let read: Vec<_> = read_all(&mut spool).into_iter().map(|(sequence, _)| sequence).collect();
+    assert_eq!(read, [4, 5, 6, 7, 8, 9]);
+    let next = append_all(&spool, &values(1, 1, 1)).unwrap();
+    assert_eq!(next[0].sequence, Sequence(10));
+    assert_ne!(next[0].epoch, first[0].epoch, "each start has an epoch of its own");
+    assert_eq!(spool.writer.ledger().spooled, 7);
+}
+
+#[test]
+fn a_closed_spool_can_still_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spool = open(dir.path());
+    append_all(&spool, &values(10, 100, 1)).unwrap();
+    spool.writer.close().unwrap();
+    assert_eq!(read_all(&mut spool).len(), 10);
+}
+
+#[test]
+fn a_crash_loses_nothing_that_was_acknowledged() {
+    let (dir, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let spool = open(dir.path());
+    let values = values(1500, 10_000, 2);
+    for some in values.chunks(100) {
+        append_all(&spool, some).unwrap();
+    }
+    let crashed = copy.path().join("spool");
+    crash(dir.path(), &crashed);
+    let mut after = open(&crashed);
+    assert_eq!(after.report.last_stop, LastStop::Crash);
+    assert_eq!(after.report.lost, []);
+    assert!(read_all(&mut after) == (0..).zip(values).collect::<Vec<_>>());
+    assert!(after.writer.ledger().balances());
+}
+
+#[test]
+fn a_torn_last_block_is_not_a_loss_and_its_sequences_are_assigned_anew() {
+    let (dir, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let spool = open_one_block_a_batch(dir.path());
+    append_all(&spool, &values(10, 100, 3)).unwrap();
+    append_all(&spool, &values(5, 30_000, 4)).unwrap();
+    let crashed = copy.path().join("spool");
+    crash(dir.path(), &crashed);
+    // The second block has ten parts; the last of them did not reach the disk.
+    damage_last_part(&segments(&crashed)[0].join("db"));
+    let mut after = open(&crashed);
+    assert_eq!(after.report.lost, []);
+    assert_eq!(read_all(&mut after).len(), 10);
+    assert_eq!(append_all(&after, &values(1, 1, 1)).unwrap()[0].sequence, Sequence(10));
+}
+
+#[test]
+fn what_the_mark_promises_and_the_disk_lacks_is_lost_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open_one_block_a_batch(dir.path());
+    append_all(&spool, &values(10, 100, 3)).unwrap();
+    append_all(&spool, &values(5, 30_000, 4)).unwrap();
+    spool.writer.close().unwrap(); // the mark says 15
+    drop(spool);
+    let segment = segments(dir.path())[0].clone();
+    fs::write(segment.join("seal"), [0; 52]).unwrap();
+    damage_last_part(&segment.join("db"));
+
+    let mut after = open(dir.path());
+    assert_eq!(after.report.lost, [(Sequence(10), Sequence(15))]);
+    assert_eq!(read_all(&mut after).len(), 10);
+    let ledger = after.writer.ledger();
+    assert_eq!((ledger.accepted, ledger.spooled, ledger.lost), (15, 10, 5));
+    assert!(ledger.balances());
+    // All of it is delivered: the damaged file is kept, and the watermark passes the loss.
+    after.reader.advance_watermark(Sequence(10));
+    assert_eq!(after.reader.watermark(), Sequence(15));
+    wait_until("it is in quarantine", || {
+        dir.path().join("quarantine").join(segment.file_name().unwrap()).exists()
+    });
+    after.writer.close().unwrap();
+    drop(after);
+    let again = open(dir.path());
+    assert_eq!(again.report.lost, [], "a loss is found once");
+    assert_eq!((again.writer.ledger().lost, again.writer.ledger().delivered), (5, 10));
+}
+
+#[test]
+fn damage_in_a_sealed_segment_costs_the_damaged_block_and_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open_one_block_a_batch(dir.path());
+    for seed in 0..3 {
+        append_all(&spool, &values(10, 100, seed)).unwrap();
+    }
+    spool.writer.close().unwrap();
+    drop(spool);
+    let db = segments(dir.path())[0].join("db");
+    let mut bytes = fs::read(&db).unwrap();
+    let parts = find_parts(&bytes);
+    bytes[parts[1] + 40] ^= 1;
+    fs::write(&db, bytes).unwrap();
+
+    let mut after = open(dir.path());
+    let read: Vec<_> = read_all(&mut after).into_iter().map(|(sequence, _)| sequence).collect();
+    assert_eq!(read, (0..10).chain(20..30).collect::<Vec<_>>());
+    let ledger = after.writer.ledger();
+    assert_eq!((ledger.lost, ledger.spooled), (10, 20));
+    assert!(ledger.balances());
+}
+
+#[test]
+fn of_several_generations_the_highest_that_holds_anything_counts() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let failed = open_one_block_a_batch(other.path());
+    append_all(&failed, &values(3, 100, 1)).unwrap();
+    failed.writer.close().unwrap();
+    let acknowledged = open_one_block_a_batch(dir.path());
+    let kept = values(5, 100, 2);
+    append_all(&acknowledged, &kept).unwrap();
+    acknowledged.writer.close().unwrap();
+    drop((failed, acknowledged));
+    // As a process leaves them that made a commit a third time and was killed: generation 0 and
+    // 1 hold what failed, nothing, and 2 what was acknowledged.
+    let name = |generation: u32| dir.path().join(format!("seg-{:020}-{generation:04}", 0));
+    fs::rename(name(0), name(2)).unwrap();
+    fs::create_dir(name(1)).unwrap();
+    copy_dir(&segments(other.path())[0], &name(0)).unwrap();
+    for generation in [0, 2] {
+        fs::write(name(generation).join("seal"), [0; 52]).unwrap();
+    }
+
+    let mut after = open(dir.path());
+    assert!(read_all(&mut after) == (0..).zip(kept).collect::<Vec<_>>());
+    assert_eq!(segments(dir.path()), [name(2)]);
+}
+
+#[test]
+fn segments_are_freed_though_somebody_has_tidied_up_in_the_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spool = open(dir.path());
+    for seed in 0..6 {
+        append_all(&spool, &values(500, 10_000, seed)).unwrap();
+    }
+    read_all(&mut spool);
+    wait_until("the first is sealed", || {
+        fs::read(segments(dir.path())[0].join("seal")).is_ok_and(|seal| seal[0] != 0)
+    });
+    fs::remove_dir(dir.path().join(".trash")).unwrap();
+    fs::remove_dir_all(&segments(dir.path())[0]).unwrap();
+    spool.reader.advance_watermark(Sequence(3000));
+    wait_until("segments are freed", || segments(dir.path()).len() == 1);
+    assert!(spool.writer.ledger().balances());
+}
+
+#[test]
+fn a_lost_progress_file_repeats_and_skips_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spool = open(dir.path());
+    append_all(&spool, &values(10, 100, 3)).unwrap();
+    read_all(&mut spool);
+    spool.reader.advance_watermark(Sequence(7));
+    spool.writer.close().unwrap();
+    drop(spool);
+    fs::remove_file(dir.path().join("progress")).unwrap();
+    let mut after = open(dir.path());
+    assert_eq!(read_all(&mut after).len(), 10);
+    assert!(after.writer.ledger().balances());
+}
+
+#[test]
+fn a_second_process_is_told_who_has_the_spool() {
+    let dir = tempfile::tempdir().unwrap();
+    let _spool = open(dir.path());
+    let error = spool::open(config(dir.path())).unwrap_err();
+    assert!(matches!(error, OpenError::InUse { .. }));
+    assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
+}
+
+#[test]
+fn a_full_spool_refuses_keeps_what_it_has_and_takes_records_again_after_the_drain() {
+    let dir = tempfile::tempdir().unwrap();
+    let limit = 32 << 20;
+    let mut spool = spool::open(Config { max_size: limit, ..config(dir.path()) }).unwrap();
+    let mut kept = 0;
+    let refusal = loop {
+        match append_all(&spool, &values(20, 20_000, kept)) {
+            Ok(ids) => kept += ids.len() as u64,
+            Err(error) => break error,
+        }
+        assert!(kept < 10_000, "never refused");
+    };
+    assert!(matches!(refusal, AppendError::Full(_)), "{refusal}");
+    assert!(refusal.to_string().contains("max_size"), "{refusal}");
+    assert!(spool.writer.depth().disk_bytes <= limit);
+    assert_eq!(read_all(&mut spool).len() as u64, kept);
+    spool.reader.advance_watermark(Sequence(kept));
+    wait_until("records are taken again", || spool.writer.refusal().is_none());
+    append_all(&spool, &values(1, 100, 1)).unwrap();
+    assert!(spool.writer.ledger().balances());
+}
+
+#[test]
+fn what_waits_for_its_commit_is_bounded() {
+    let dir = tempfile::tempdir().unwrap();
+    let slow =
+        Config { commit_delay: Duration::from_secs(1), max_pending: 10_000, ..config(dir.path()) };
+    let spool = spool::open(slow).unwrap();
+    assert_eq!(append_all(&spool, &values(30, 1000, 1)), Err(AppendError::Busy));
+}
+
+#[test]
+fn a_commit_that_is_under_way_is_seen_and_one_that_is_done_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open(dir.path());
+    let under_way = || spool.writer.stalled(Duration::ZERO);
+    std::thread::scope(|scope| {
+        let appending = scope.spawn(|| {
+            for seed in 0..200 {
+                append_all(&spool, &values(20, 10_000, seed)).unwrap();
+            }
+        });
+        wait_until("a commit is seen", || {
+            assert!(!appending.is_finished(), "200 commits, and none was seen");
+            under_way().is_some_and(|says| says.starts_with("a commit of the spool"))
+        });
+    });
+    assert_eq!(spool.writer.stalled(Duration::from_mins(1)), None);
+    wait_until("none is seen", || under_way().is_none());
+}
+
+#[test]
+fn a_dropped_promise_does_not_take_the_record_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spool = open(dir.path());
+    let route = Arc::new(Route { path: "/".to_owned(), topic: "t".to_owned() });
+    let received = Reception { at: Millis(5), clock_synchronised: false };
+    let record = NewRecord {
+        route: &route,
+        key: None,
+        timestamp: Millis(7),
+        received,
+        headers: &[],
+        value: b"{}",
+    };
+    drop(spool.writer.append(&record).unwrap());
+    wait_until("it is committed", || spool.writer.ledger().accepted == 1);
+    let block = spool.reader.next_block().unwrap().unwrap();
+    let read = block.records().next().unwrap();
+    assert_eq!(
+        (read.key, read.timestamp, read.received, read.route),
+        (None, Millis(7), received, &route)
+    );
+}
+
+/// Where the parts stand in a segment's file, in its order.
+fn find_parts(bytes: &[u8]) -> Vec<usize> {
+    let magic = [0xF5, b'W', b'S', 0xFF];
+    (0..bytes.len() - 4).filter(|at| bytes[*at..*at + 4] == magic).collect()
+}
+
+fn damage_last_part(db: &Path) {
+    let mut bytes = fs::read(db).unwrap();
+    let last = *find_parts(&bytes).last().unwrap();
+    bytes[last + 100] ^= 1;
+    fs::write(db, bytes).unwrap();
+}
+
+#[derive(Debug, Clone)]
+enum Operation {
+    Append { count: usize, len: usize },
+    Deliver { percent: u64 },
+    Reopen,
+    Crash,
+}
+
+fn any_operation() -> impl Strategy<Value = Operation> {
+    prop_oneof![
+        4 => (1_usize..40, 1_usize..20_000).prop_map(|(count, len)| Operation::Append { count, len }),
+        3 => (0_u64..=100).prop_map(|percent| Operation::Deliver { percent }),
+        1 => Just(Operation::Reopen),
+        1 => Just(Operation::Crash),
+    ]
+}
+
+/// How many cases; `WAYSTATION_MODEL_CASES` asks for more.
+fn cases() -> u32 {
+    std::env::var("WAYSTATION_MODEL_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(40)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// The model: a list of everything acknowledged, and how far it was delivered.
+    #[test]
+    fn it_behaves_like_a_list(operations in prop::collection::vec(any_operation(), 1..25)) {
+        let root = tempfile::tempdir().unwrap();
+        let mut path = root.path().join("0");
+        let mut spool = open(&path);
+        let (mut model, mut delivered) = (Vec::new(), 0_u64);
+        for (step, operation) in operations.into_iter().enumerate() {
+            match operation {
+                Operation::Append { count, len } => {
+                    let new = values(count, len, step as u64);
+                    append_all(&spool, &new).unwrap();
+                    model.extend(new);
+                }
+                Operation::Deliver { percent } => {
+                    let read = read_all(&mut spool);
+                    let waiting = model.len() as u64 - delivered;
+                    delivered += waiting * percent / 100;
+                    spool.reader.advance_watermark(Sequence(delivered));
+                    spool.reader.rewind(Sequence(0));
+                    prop_assert_eq!(read.len() as u64, waiting);
+                }
+                Operation::Reopen => {
+                    spool.writer.close().unwrap();
+                    drop(spool);
+                    spool = open(&path);
+                    prop_assert_eq!(spool.reader.watermark(), Sequence(delivered));
+                }
+                Operation::Crash => {
+                    let copy = root.path().join((step + 1).to_string());
+                    crash(&path, &copy);
+                    path = copy;
+                    spool = open(&path);
+                    prop_assert_eq!(&spool.report.lost, &[]);
+                    // The watermark on the disk may lag: what follows is repeated, never skipped.
+                    prop_assert!(spool.reader.watermark() <= Sequence(delivered));
+                    delivered = spool.reader.watermark().0;
+                }
+            }
+            let ledger = spool.writer.ledger();
+            prop_assert!(ledger.balances());
+            prop_assert_eq!((ledger.accepted, ledger.delivered), (model.len() as u64, delivered));
+            let read = read_all(&mut spool);
+            let want: Vec<_> = (0_u64..).zip(model.iter().cloned()).skip(usize::try_from(delivered).unwrap()).collect();
+            prop_assert!(read == want, "at step {step} what was read is not what was acknowledged");
+            spool.reader.rewind(Sequence(0));
+        }
+    }
+}

@@ -11,8 +11,10 @@
 //! `app`, `cli`, `config` / `ingest`, `forward`, `admin` / `spool`, `convert`, `status` /
 //! `record`, `ledger`, `histogram`. `ARCHITECTURE.md` tells the rest.
 
+pub mod admin;
 pub mod convert;
 pub mod histogram;
 pub mod ledger;
 pub mod record;
 pub mod spool;
+pub mod status;

@@ -14,6 +14,7 @@
 pub mod admin;
 pub mod convert;
 pub mod histogram;
+pub mod ingest;
 pub mod ledger;
 pub mod record;
 pub mod spool;

@@ -1,0 +1,142 @@
+//! Reading a request's body under a limit of bytes and of time.
+//!
+//! What is returned is the whole body; a body that is too large is given up as soon as that
+//! is known, and never held in memory beyond the limit and one read. It does not know what
+//! the bytes mean.
+
+use super::problem::{Problem, Reason};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use futures_util::{Stream, StreamExt};
+use std::fmt::Display;
+use std::pin::pin;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// What a body may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Bytes, at most.
+    pub size: usize,
+    /// From the end of the headers to the last byte, at most.
+    pub time: Duration,
+}
+
+impl Limits {
+    /// Refuses a length that was announced and is too large, before a byte of it is read.
+    pub(super) fn check(self, announced: Option<u64>) -> Result<(), Problem> {
+        match announced {
+            // A length that does not fit into memory's addresses is certainly too large.
+            Some(length) if usize::try_from(length).map_or(true, |n| n > self.size) => {
+                Err(self.too_large())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn too_large(self) -> Problem {
+        Problem::new(Reason::TooLarge, format!("a message may have {} bytes", self.size))
+    }
+}
+
+/// Reads the body of a request whose headers were complete at `started`.
+pub(super) async fn read<S, B, E>(
+    body: S,
+    limits: Limits,
+    started: Instant,
+) -> Result<Bytes, Problem>
+where
+    S: Stream<Item = Result<B, E>>,
+    B: Buf,
+    E: Display,
+{
+    // Most bodies came with their headers: then this never waits, and arms no timer.
+    let read = tokio::time::timeout_at(started + limits.time, collect(body, limits)).await;
+    read.unwrap_or_else(|_| {
+        let limit = humantime::format_duration(limits.time);
+        Err(Problem::new(Reason::TooSlow, format!("a body may take {limit}")))
+    })
+}
+
+async fn collect<S, B, E>(body: S, limits: Limits) -> Result<Bytes, Problem>
+where
+    S: Stream<Item = Result<B, E>>,
+    B: Buf,
+    E: Display,
+{
+    let mut body = pin!(body);
+    // One piece, as most bodies are, is passed on without a copy.
+    let mut first = Bytes::new();
+    let mut all = BytesMut::new();
+    while let Some(piece) = body.next().await {
+        let mut piece = piece.map_err(|error| {
+            Problem::new(Reason::Incomplete, format!("the body could not be read: {error}"))
+        })?;
+        let length = piece.remaining();
+        if first.len().max(all.len()) + length > limits.size {
+            return Err(limits.too_large());
+        }
+        if first.is_empty() {
+            first = piece.copy_to_bytes(length);
+            continue;
+        }
+        if all.is_empty() {
+            all.extend_from_slice(&first);
+        }
+        all.put(piece);
+    }
+    Ok(if all.is_empty() { first } else { all.freeze() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::stream;
+
+    const LIMITS: Limits = Limits { size: 10, time: Duration::from_secs(30) };
+
+    async fn read_pieces(pieces: &[&'static str]) -> Result<Bytes, Problem> {
+        let pieces =
+            pieces.iter().map(|piece| Ok::<_, String>(Bytes::from_static(piece.as_bytes())));
+        read(stream::iter(pieces), LIMITS, Instant::now()).await
+    }
+
+    #[tokio::test]
+    async fn the_pieces_of_a_body_are_put_together() {
+        assert_eq!(read_pieces(&[]).await.unwrap(), "");
+        assert_eq!(read_pieces(&["abc"]).await.unwrap(), "abc");
+        assert_eq!(read_pieces(&["", "abc", "", "def", "g"]).await.unwrap(), "abcdefg");
+        assert_eq!(read_pieces(&["0123456789"]).await.unwrap(), "0123456789");
+        assert_eq!(read_pieces(&["01234", "56789"]).await.unwrap(), "0123456789");
+    }
+
+    #[tokio::test]
+    async fn a_body_beyond_the_limit_is_refused_however_it_is_cut() {
+        for pieces in [&["0123456789a"][..], &["01234", "56789", "a"], &["0123456789", "a"]] {
+            assert_eq!(read_pieces(pieces).await.unwrap_err().reason, Reason::TooLarge);
+        }
+    }
+
+    #[test]
+    fn an_announced_length_beyond_the_limit_is_refused_unread() {
+        assert_eq!(LIMITS.check(None), Ok(()));
+        assert_eq!(LIMITS.check(Some(10)), Ok(()));
+        assert_eq!(LIMITS.check(Some(11)).unwrap_err().reason, Reason::TooLarge);
+        assert_eq!(LIMITS.check(Some(u64::MAX)).unwrap_err().reason, Reason::TooLarge);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_never_ends_is_given_up() {
+        let limits = Limits { time: Duration::from_millis(20), ..LIMITS };
+        let body = stream::pending::<Result<Bytes, String>>();
+        let problem = read(body, limits, Instant::now()).await.unwrap_err();
+        assert_eq!(problem.reason, Reason::TooSlow);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_breaks_off_is_refused() {
+        let body = stream::iter([Ok(Bytes::from_static(b"ab")), Err("connection reset")]);
+        let problem = read(body, LIMITS, Instant::now()).await.unwrap_err();
+        assert_eq!(problem.reason, Reason::Incomplete);
+        assert!(problem.detail.contains("connection reset"), "{}", problem.detail);
+    }
+}

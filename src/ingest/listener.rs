@@ -1,0 +1,266 @@
+//! Accepting connections and serving HTTP/1 on each, under limits, until told to stop.
+//!
+//! Nothing that a client does costs more than its own connection: the headers of a request,
+//! the time between two requests, the buffers of a connection and the number of connections
+//! are bounded, and an error of a connection is that connection's alone. It does not know
+//! what is served.
+
+use super::linger::Lingering;
+use super::stats::Stats;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::Service;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use warp::reply::Response;
+
+/// Bytes of request line and headers, at most; also the largest piece of a body.
+const BUFFER: usize = 16 * 1024;
+/// The pause after an error that is not one connection's, such as no file descriptors left.
+const BACK_OFF: Duration = Duration::from_millis(100);
+
+/// What bounds the connections.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Open at once; further ones wait in the kernel's queue.
+    pub connections: usize,
+    /// For the headers of a request, and between two requests.
+    pub headers: Duration,
+    /// How long the connections may take to end after the signal to stop.
+    pub grace: Duration,
+}
+
+/// How far the end of all connections has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Serving,
+    /// No further request; the current one is finished.
+    Draining,
+    /// The time for that is over.
+    Cut,
+}
+
+/// Serves until `shutdown`, then stops accepting, lets the requests at hand finish, and
+/// returns when no connection is left, at the latest shortly after the time of grace.
+pub(super) async fn run<S>(
+    listener: TcpListener,
+    limits: Limits,
+    service: S,
+    stats: Arc<Stats>,
+    shutdown: impl Future<Output = ()>,
+) where
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send,
+{
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(limits.headers)
+        .max_buf_size(BUFFER)
+        // A client that has closed its sending side still reads its answer.
+        .half_close(true);
+
+    let count = u32::try_from(limits.connections).unwrap_or(u32::MAX).max(1);
+    let permits = Arc::new(Semaphore::new(count as usize));
+    let (stage, _) = watch::channel(Stage::Serving);
+
+    let mut shutdown = pin!(shutdown);
+    let mut acceptor = Acceptor { listener, troubled: false };
+    loop {
+        let (stream, permit) = tokio::select! {
+            biased;
+            () = &mut shutdown => break,
+            accepted = acceptor.next(&permits) => accepted,
+        };
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!("a connection cannot be set to send at once: {error}");
+        }
+        let connection =
+            http.serve_connection(TokioIo::new(Lingering::new(stream)), service.clone());
+        let (stage, open) = (stage.subscribe(), stats.open_connection());
+        tokio::spawn(async move {
+            serve(connection, stage).await;
+            drop((open, permit));
+        });
+    }
+    // New connections are refused from here on.
+    drop(acceptor);
+
+    stage.send_replace(Stage::Draining);
+    if tokio::time::timeout(limits.grace, all_closed(&permits, count)).await.is_err() {
+        let (left, grace) = (stats.connections(), limits.grace);
+        tracing::warn!("{left} connections did not end within {grace:?} and were cut");
+        stage.send_replace(Stage::Cut);
+        all_closed(&permits, count).await;
+    }
+}
+
+/// Waits until every connection has given its permit back.
+async fn all_closed(permits: &Semaphore, count: u32) {
+    // The semaphore is never closed, so the only outcome is that all are back.
+    let _all = permits.acquire_many(count).await;
+}
+
+/// Drives one connection to its end.
+async fn serve<S>(
+    connection: http1::Connection<TokioIo<Lingering>, S>,
+    mut stage: watch::Receiver<Stage>,
+) where
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
+{
+    let mut connection = pin!(connection);
+    loop {
+        let changed = tokio::select! {
+            biased;
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!("a connection ended with an error: {error}");
+                }
+                return;
+            }
+            changed = stage.changed() => changed,
+        };
+        let now = *stage.borrow_and_update();
+        match now {
+            Stage::Draining if changed.is_ok() => connection.as_mut().graceful_shutdown(),
+            Stage::Serving if changed.is_ok() => {}
+            // The listener is gone without a word only when its runtime is being torn down.
+            _ => return,
+        }
+    }
+}
+
+/// Takes connections from the kernel's queue.
+struct Acceptor {
+    listener: TcpListener,
+    /// Whether the last attempt failed: an error that lasts is logged once.
+    troubled: bool,
+}
+
+impl Acceptor {
+    /// The next connection, once there is a permit for it.
+    async fn next(&mut self, permits: &Arc<Semaphore>) -> (TcpStream, OwnedSemaphorePermit) {
+        loop {
+            let Ok(permit) = Arc::clone(permits).acquire_owned().await else {
+                // Only a closed semaphore gives no permit, and nothing closes this one.
+                return std::future::pending().await;
+            };
+            match self.listener.accept().await {
+                Ok((stream, _)) => {
+                    if std::mem::take(&mut self.troubled) {
+                        tracing::info!("connections are accepted again");
+                    }
+                    return (stream, permit);
+                }
+                Err(error) if is_the_clients(&error) => {
+                    tracing::debug!("a connection broke before it was accepted: {error}");
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut self.troubled, true) {
+                        tracing::error!("no connections can be accepted, trying on: {error}");
+                    }
+                    drop(permit);
+                    tokio::time::sleep(BACK_OFF).await;
+                }
+            }
+        }
+    }
+}
+
+/// Whether an error of `accept` concerns the connection that was about to be accepted alone.
+fn is_the_clients(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::SocketAddr;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::sync::oneshot;
+    use warp::reply::Reply;
+
+    /// A listener whose every request is answered when the test says so; the signal to stop
+    /// it; and its end.
+    async fn started(
+        grace: Duration,
+        answer: watch::Receiver<bool>,
+    ) -> (SocketAddr, oneshot::Sender<()>, tokio::task::JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let limits = Limits { connections: 4, headers: Duration::from_secs(30), grace };
+        let service = hyper::service::service_fn(move |_: Request<Incoming>| {
+            let mut answer = answer.clone();
+            async move {
+                answer.wait_for(|now| *now).await.unwrap();
+                Ok::<_, Infallible>(warp::reply().into_response())
+            }
+        });
+        let (stop, stopped) = oneshot::channel();
+        let stats = Arc::new(Stats::new(std::iter::empty()));
+        let run = async move {
+            run(listener, limits, service, stats, async move {
+                stopped.await.unwrap();
+            })
+            .await;
+        };
+        (address, stop, tokio::spawn(run))
+    }
+
+    async fn requested(address: SocketAddr) -> TcpStream {
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        client
+    }
+
+    /// Waits until the listener is gone.
+    async fn refused(address: SocketAddr) {
+        while TcpStream::connect(address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_at_hand_is_finished_after_the_signal_to_stop() {
+        let (answer, answered) = watch::channel(false);
+        let (address, stop, running) = started(Duration::from_secs(30), answered).await;
+        let mut client = requested(address).await;
+        let mut idle = TcpStream::connect(address).await.unwrap();
+        // One each for the listener, the two connections and the request.
+        while answer.receiver_count() < 4 {
+            tokio::task::yield_now().await;
+        }
+        stop.send(()).unwrap();
+        refused(address).await;
+        assert!(!running.is_finished());
+        assert_eq!(idle.read(&mut [0]).await.unwrap(), 0, "an idle connection is closed at once");
+        answer.send(true).unwrap();
+        let mut reply = String::new();
+        client.read_to_string(&mut reply).await.unwrap();
+        assert!(reply.starts_with("HTTP/1.1 200 OK"), "{reply}");
+        drop((client, idle));
+        running.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_request_that_never_ends_does_not_hold_up_the_stop() {
+        let (answer, answered) = watch::channel(false);
+        let (address, stop, running) = started(Duration::from_millis(50), answered).await;
+        let mut client = requested(address).await;
+        while answer.receiver_count() < 3 {
+            tokio::task::yield_now().await;
+        }
+        stop.send(()).unwrap();
+        running.await.unwrap();
+        assert_eq!(client.read(&mut [0]).await.unwrap_or(0), 0);
+    }
+}

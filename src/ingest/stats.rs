@@ -1,0 +1,113 @@
+//! What ingest counts, for the status and the metrics.
+//!
+//! Counters since the process started; they only grow, but for the open connections. One
+//! set is shared by all handlers, without a lock. It does not know how numbers are shown,
+//! and the books are not kept here: those are the spool's.
+
+use super::problem::Reason;
+use crate::histogram::{Histogram, Snapshot};
+use crate::record::Route;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+/// The counters of one [`Server`](super::Server).
+#[derive(Debug)]
+pub struct Stats {
+    routes: Vec<(Arc<Route>, AtomicU64)>,
+    rejected: [AtomicU64; Reason::ALL.len()],
+    requests: Histogram,
+    connections: AtomicU64,
+}
+
+impl Stats {
+    pub(super) fn new(routes: impl Iterator<Item = Arc<Route>>) -> Self {
+        Self {
+            routes: routes.map(|route| (route, AtomicU64::new(0))).collect(),
+            rejected: std::array::from_fn(|_| AtomicU64::new(0)),
+            requests: Histogram::default(),
+            connections: AtomicU64::new(0),
+        }
+    }
+
+    /// Records answered with 200, by route, in the order of the configuration.
+    pub fn accepted(&self) -> impl Iterator<Item = (&Arc<Route>, u64)> {
+        self.routes.iter().map(|(route, count)| (route, count.load(Relaxed)))
+    }
+
+    /// Requests refused, by the reason's short name (`malformed`, `too_large` ...); every
+    /// reason is there, also with 0.
+    pub fn rejected(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Reason::ALL.iter().zip(&self.rejected).map(|(reason, n)| (reason.label(), n.load(Relaxed)))
+    }
+
+    /// From the end of a request's headers to the decision on its answer.
+    pub fn requests(&self) -> Snapshot {
+        self.requests.snapshot()
+    }
+
+    /// Connections open now.
+    pub fn connections(&self) -> u64 {
+        self.connections.load(Relaxed)
+    }
+
+    /// One more record of the route at this place was kept, and its 200 is decided.
+    pub(super) fn count_accepted(&self, route: usize) {
+        if let Some((_, count)) = self.routes.get(route) {
+            count.fetch_add(1, Relaxed);
+        }
+    }
+
+    pub(super) fn count_rejected(&self, reason: Reason) {
+        // The reasons are numbered from 0 in the order of `ALL`; a test says so.
+        self.rejected[reason as usize].fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn observe_request(&self, duration: Duration) {
+        self.requests.observe(duration);
+    }
+
+    /// Counts a connection as open until the guard is dropped.
+    pub(super) fn open_connection(self: &Arc<Self>) -> OpenConnection {
+        self.connections.fetch_add(1, Relaxed);
+        OpenConnection(Arc::clone(self))
+    }
+}
+
+/// See [`Stats::open_connection`].
+#[derive(Debug)]
+pub(super) struct OpenConnection(Arc<Stats>);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_has_a_counter_of_its_own() {
+        let stats = Stats::new(std::iter::empty());
+        for (times, reason) in Reason::ALL.into_iter().enumerate() {
+            for _ in 0..times {
+                stats.count_rejected(reason);
+            }
+        }
+        let expected: Vec<_> =
+            (0_u64..).zip(Reason::ALL).map(|(times, reason)| (reason.label(), times)).collect();
+        assert_eq!(stats.rejected().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn a_connection_counts_while_it_is_open() {
+        let stats = Arc::new(Stats::new(std::iter::empty()));
+        let first = stats.open_connection();
+        let second = stats.open_connection();
+        assert_eq!(stats.connections(), 2);
+        drop((first, second));
+        assert_eq!(stats.connections(), 0);
+    }
+}

@@ -13,6 +13,7 @@
 
 pub mod admin;
 pub mod convert;
+pub mod forward;
 pub mod histogram;
 pub mod ingest;
 pub mod ledger;

@@ -1,0 +1,110 @@
+//! What does the loop make of the reports?
+//!
+//! Deliveries move the watermark, failures stop the sending, errors of connections go to the
+//! link. It deliberately does not know how sending goes on after a failure.
+
+use super::{Forwarder, Rest};
+use crate::forward::kafka::Producer;
+use crate::forward::mailbox::Signal;
+use crate::forward::setback::Setback;
+use crate::forward::verdict::Failure;
+use std::sync::Arc;
+use std::time::Instant;
+
+impl Forwarder {
+    /// Takes the reports into the window, and the watermark to the spool.
+    pub(super) fn take_mail(&mut self) {
+        let Some(mailbox) = self.producer.as_ref().map(|producer| Arc::clone(producer.mailbox()))
+        else {
+            return;
+        };
+        let mut mail = std::mem::take(&mut self.mail);
+        mailbox.take(&mut mail);
+        let now = Instant::now();
+        let mut delivered = false;
+        let alone = self.one_by_one();
+        for (sequence, outcome) in mail.reports.drain(..) {
+            match outcome {
+                Ok(()) => {
+                    if let Some(route) = self.window.delivered(sequence) {
+                        self.routes.count(route);
+                        delivered = true;
+                    }
+                }
+                Err(failure) => {
+                    if let Some(route) = self.window.failed(sequence) {
+                        let topic = self.routes.get(route).map(|route| route.topic.clone());
+                        let (at, alone) = (Some(sequence), alone);
+                        self.fail(Setback { at, topic, failure, until: at, alone });
+                    }
+                }
+            }
+        }
+        if delivered {
+            self.pass_on_deliveries(now);
+            let change = self.link.delivered(now);
+            self.report(change, now);
+        }
+        for signal in mail.signals.drain(..) {
+            self.on_signal(signal, now);
+        }
+        self.mail = mail;
+        if self.window.in_flight() == 0 {
+            self.proven |= delivered;
+        }
+        let in_flight = self.window.in_flight();
+        let room = in_flight == 0 || (!self.one_by_one() && !self.window.nearly_full());
+        self.rest.take_if(|rest| match rest {
+            Rest::Room => room,
+            Rest::Empty => in_flight == 0,
+            Rest::Until(_) => false,
+        });
+        self.observe_time(now);
+        self.settle_if_done(now);
+    }
+
+    /// The watermark to the spool, the counts to whoever looks.
+    pub(super) fn pass_on_deliveries(&mut self, now: Instant) {
+        let monitor = &self.monitor;
+        self.routes.pass_on(|route, count| monitor.add_delivered(route, count));
+        self.pulse.stop(&self.window, now, |duration| monitor.durations().observe(duration));
+        monitor.set_in_flight(self.window.in_flight());
+        self.pass_watermark();
+    }
+
+    /// The watermark to the spool; a standstill that it has passed is over.
+    pub(super) fn pass_watermark(&mut self) {
+        let watermark = self.window.watermark();
+        self.reader.advance_watermark(watermark);
+        if let Some(over) =
+            self.standstill.take_if(|standstill| standstill.at.is_some_and(|at| watermark > at))
+        {
+            tracing::info!("records flow again (it was: {})", over.reason);
+        }
+    }
+
+    fn on_signal(&mut self, signal: Signal, now: Instant) {
+        let in_flight = self.awaits_reports();
+        match signal {
+            // A fatal error comes with the code of its cause as well.
+            Signal::Trouble(_) | Signal::Fatal(_) if let Some(failure) = self.fatal() => {
+                self.fail(Setback::general(failure));
+            }
+            Signal::Trouble(trouble) => {
+                let change = self.link.trouble(now, trouble, in_flight);
+                self.report(change, now);
+            }
+            Signal::Probed(answered) => {
+                let change = self.link.probed(now, answered, in_flight);
+                self.report(change, now);
+            }
+            Signal::Fatal(text) => {
+                self.fail(Setback::general(Failure::Fatal(text)));
+            }
+        }
+    }
+
+    fn fatal(&self) -> Option<Failure> {
+        self.producer.as_ref().and_then(Producer::fatal)
+    }
+}

@@ -1,0 +1,146 @@
+//! What does the loop do after a failed delivery?
+//!
+//! Always the same: it stops sending, waits until everything in flight was reported on or
+//! taken back, gives the producer up, goes back to the watermark, and starts again with a
+//! new one. When, and what is said about it, [`Recovery`](super::super::setback::Recovery)
+//! decides. It deliberately does not know what the failures mean.
+
+use super::{Forwarder, Phase, SETTLE, Standstill};
+use crate::forward::RETRY;
+use crate::forward::kafka::{FAREWELL, Producer};
+use crate::forward::obstacle::Obstacle;
+use crate::forward::setback::{Next, Setback};
+use crate::forward::settings::{self, BatchLimit};
+use crate::forward::verdict::Failure;
+use crate::record::Sequence;
+use crate::status::Cause;
+use std::time::Instant;
+
+impl Forwarder {
+    /// Something failed: stop sending, and let what is in flight come to rest.
+    pub(super) fn fail(&mut self, setback: Setback) {
+        let fatal = matches!(setback.failure, Failure::Fatal(_)) || setback.at.is_none();
+        self.setback = Some(match self.setback.take() {
+            Some(earlier) => earlier.or(setback),
+            None => setback,
+        });
+        let (Some(producer), Phase::Flowing | Phase::Settling(_)) = (&self.producer, self.phase)
+        else {
+            return;
+        };
+        if self.phase == Phase::Flowing {
+            producer.take_back_queued();
+            self.phase = Phase::Settling(Instant::now() + SETTLE);
+        }
+        if fatal {
+            producer.take_back_all();
+        }
+    }
+
+    pub(super) fn settle_if_done(&mut self, now: Instant) {
+        if let Phase::Settling(until) = self.phase
+            && (self.window.in_flight() == 0 || now >= until)
+        {
+            self.settle(now);
+        }
+    }
+
+    /// Everything in flight came to rest (or never will): decide how to go on.
+    pub(super) fn settle(&mut self, now: Instant) {
+        let Some(setback) = self.setback.take() else {
+            return self.start_over(now);
+        };
+        let watermark = self.window.watermark();
+        match self.recovery.next(&setback, watermark) {
+            Next::Again { after } => {
+                tracing::info!("sending again from {watermark} ({})", setback.failure);
+                self.start_over(now + after);
+            }
+            Next::OneByOne { until } => {
+                let topic = setback.topic.unwrap_or_default();
+                tracing::warn!(
+                    "a batch for topic {topic:?} was refused ({}): sending its records one by one{}",
+                    setback.failure,
+                    match self.recovery.batch() {
+                        BatchLimit::Default => "",
+                        BatchLimit::Small => "; batches stay small until the next start",
+                    }
+                );
+                self.one_by_one_until = Some(until);
+                self.start_over(now);
+            }
+            Next::Redate { at } => {
+                let topic = setback.topic.unwrap_or_default();
+                tracing::warn!(
+                    "the timestamp of record {at} for topic {topic:?} was refused: sending it \
+                     again with the time of sending"
+                );
+                self.start_over(now);
+            }
+            Next::Stuck { reason, cause } => {
+                self.stand_still(Some(setback.at.unwrap_or(watermark)), reason, cause);
+                self.start_over(now + RETRY);
+            }
+        }
+    }
+
+    pub(super) fn stand_still(
+        &mut self,
+        at: Option<Sequence>,
+        reason: String,
+        cause: Option<Cause>,
+    ) {
+        if self.standstill.as_ref().is_none_or(|known| known.reason != reason) {
+            tracing::warn!("nothing is sent: {reason}");
+        }
+        self.standstill = Some(Standstill { at, reason, cause });
+    }
+
+    /// Gives the producer up and goes back to the watermark; the next producer comes at `at`.
+    pub(super) fn start_over(&mut self, at: Instant) {
+        self.retired = self.producer.take().map(Producer::retire).or(self.retired.take());
+        self.window.forget_in_flight();
+        self.pulse.clear();
+        self.monitor.set_in_flight(0);
+        let watermark = self.window.watermark();
+        self.reader.rewind(watermark);
+        self.block = None;
+        self.cursor = watermark;
+        self.rest = None;
+        self.proven = false;
+        self.caught_up = false;
+        self.setback = None;
+        self.phase = Phase::Waiting(at);
+    }
+
+    /// A new producer, now that the wait is over.
+    pub(super) fn reconnect(&mut self, now: Instant) {
+        if let Some(retired) = self.retired.take()
+            && !retired.wait(FAREWELL)
+        {
+            tracing::warn!("the previous Kafka client is slow to close; going on without it");
+        }
+        self.connect(now);
+        self.link.renewed(now);
+    }
+
+    /// Makes a producer, or says what is in the way of one and waits.
+    pub(super) fn connect(&mut self, now: Instant) {
+        let properties = settings::properties(&self.config, self.recovery.batch());
+        match Producer::new(&properties) {
+            Ok(producer) => {
+                self.producer = Some(producer);
+                self.phase = Phase::Flowing;
+                let waited = self.standstill.take_if(|standstill| standstill.at.is_none());
+                if waited.is_some() {
+                    tracing::info!("what was in the way of a Kafka client is gone");
+                }
+            }
+            Err(error) => {
+                let obstacle = Obstacle::of(&properties, &error);
+                self.stand_still(None, obstacle.reason(), obstacle.cause());
+                self.phase = Phase::Waiting(now + RETRY);
+            }
+        }
+    }
+}

@@ -12,6 +12,9 @@
 //! `record`, `ledger`, `histogram`. `ARCHITECTURE.md` tells the rest.
 
 pub mod admin;
+pub mod app;
+pub mod cli;
+pub mod config;
 pub mod convert;
 pub mod forward;
 pub mod histogram;

@@ -1,0 +1,252 @@
+//! The facts of this moment, gathered from the parts for whoever looks.
+//!
+//! It only reads: counters, the spool's depth and books, the forwarder's monitor, the kernel's
+//! account of this process. What follows from them (rates, the verdict, the sentence) is decided
+//! in `status`.
+
+use super::heartbeat::Heart;
+use crate::admin::{AdminState, Source, metrics};
+use crate::config::Config;
+use crate::forward::Monitor;
+use crate::ingest::Stats;
+use crate::ledger::Ledger;
+use crate::record::{Millis, Route};
+use crate::spool::{self, AppendError, OpenReport, SpoolWriter};
+use crate::status::rates::{Counters, Rates, age_seconds};
+use crate::status::{self, IngestState, KafkaState, Snapshot, Verdict};
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+/// See the module.
+#[derive(Debug)]
+pub struct Facts {
+    box_name: String,
+    routes: Vec<Route>,
+    writer: SpoolWriter,
+    stats: Arc<Stats>,
+    monitor: Arc<Monitor>,
+    admin_state: Arc<AdminState>,
+    report: OpenReport,
+    started: Instant,
+    rates: Mutex<Rates>,
+    stopping: AtomicBool,
+    hearts: Vec<Arc<Heart>>,
+}
+
+/// A part that has been at one thing for longer than this is stuck: no sync and no read takes as
+/// long on a disk that works.
+const STUCK: Duration = Duration::from_secs(20);
+
+impl Facts {
+    pub fn new(
+        config: &Config,
+        writer: SpoolWriter,
+        stats: Arc<Stats>,
+        monitor: Arc<Monitor>,
+        admin_state: Arc<AdminState>,
+        report: OpenReport,
+    ) -> Self {
+        let routes = config.ingest.routes.iter();
+        Self {
+            box_name: config.box_name.clone(),
+            routes: routes
+                .map(|r| Route { path: r.path.clone(), topic: r.topic.clone() })
+                .collect(),
+            writer,
+            stats,
+            monitor,
+            admin_state,
+            report,
+            started: Instant::now(),
+            rates: Mutex::default(),
+            stopping: AtomicBool::new(false),
+            hearts: Vec::new(),
+        }
+    }
+
+    /// The service is alive only while these beat.
+    pub fn watch(&mut self, hearts: Vec<Arc<Heart>>) {
+        self.hearts = hearts;
+    }
+
+    pub fn admin_state(&self) -> Arc<AdminState> {
+        self.admin_state.clone()
+    }
+
+    /// From now on the state is "stopping".
+    pub fn set_stopping(&self) {
+        self.stopping.store(true, Relaxed);
+    }
+
+    /// Reads the counters for the rates; called about once a second.
+    pub fn sample(&self) {
+        let (depth, ledger) = (self.writer.depth(), self.writer.ledger());
+        let counters = Counters {
+            accepted: ledger.accepted,
+            delivered: self.monitor.look().delivered,
+            backlog: depth.records,
+            disk_bytes: depth.disk_bytes,
+            max_bytes: depth.max_bytes,
+            free_bytes: depth.free_bytes,
+            syncs: depth.syncs,
+            // A kernel that keeps no account leaves what the spool counts itself.
+            bytes_written: written_to_the_medium().unwrap_or(depth.bytes_written),
+            refusing: self.writer.refusal().is_some(),
+        };
+        self.rates().feed(self.started.elapsed(), counters);
+    }
+
+    fn rates(&self) -> std::sync::MutexGuard<'_, Rates> {
+        self.rates.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ingest(&self, per_second: f64) -> status::Ingest {
+        // That it is being stopped is Kafka's state to tell; nothing is the matter with ingest.
+        let refusal = self.writer.refusal().filter(|why| *why != AppendError::Closing);
+        let reason = refusal.as_ref().map(AppendError::to_string);
+        let state = if reason.is_some() { IngestState::Refusing } else { IngestState::Accepting };
+        // With those that are 0: a counter that appears with its first count has no increase.
+        let rejected = self.stats.rejected();
+        let rejected = rejected.map(|(name, count)| (name.to_owned(), count)).collect();
+        status::Ingest { state, reason, per_second, rejected }
+    }
+
+    fn kafka(&self, estimates: &status::rates::Estimates) -> status::Kafka {
+        let look = self.monitor.look();
+        let stopping = self.stopping.load(Relaxed);
+        let (reason, error) = (look.mood.reason, look.mood.last_error);
+        // A pause that an outage interrupts is not what matters now.
+        let paused = look.mood.state == KafkaState::Paused;
+        let last_error = if paused { reason.or(error) } else { error.or(reason) };
+        status::Kafka {
+            state: if stopping { KafkaState::Stopping } else { look.mood.state },
+            cause: look.mood.cause,
+            per_second: estimates.delivered_per_second,
+            in_flight: look.in_flight,
+            outage_seconds: look.mood.outage_since.map(|since| since.elapsed().as_secs_f64()),
+            last_delivery: look.last_delivery.map(rfc3339),
+            last_error,
+            drain_eta_seconds: estimates.drain_eta_seconds,
+        }
+    }
+
+    /// The routes of the configuration; a route that only the backlog still knows comes behind.
+    fn routes(&self) -> Vec<status::Route> {
+        let delivered = self.monitor.look().by_route;
+        let of = |route: &Route, accepted: u64| {
+            let known = delivered.iter().find(|(known, _)| **known == *route);
+            status::Route {
+                path: route.path.clone(),
+                topic: route.topic.clone(),
+                accepted,
+                delivered: known.map_or(0, |(_, count)| *count),
+                held: 0,
+                held_because: None,
+            }
+        };
+        let accepted: Vec<_> = self.stats.accepted().collect();
+        let mut routes: Vec<_> = self
+            .routes
+            .iter()
+            .map(|route| {
+                let count = accepted.iter().find(|(known, _)| ***known == *route);
+                of(route, count.map_or(0, |(_, count)| *count))
+            })
+            .collect();
+        let unknown = delivered.iter().filter(|(route, _)| !self.routes.contains(route));
+        routes.extend(unknown.map(|(route, _)| of(route, 0)));
+        routes
+    }
+}
+
+impl Source for Facts {
+    fn status(&self) -> Snapshot {
+        let depth = self.writer.depth();
+        let estimates = self.rates().estimates();
+        let snapshot = Snapshot {
+            schema: status::SCHEMA,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            box_name: self.box_name.clone(),
+            spool_id: self.report.spool_id.clone(),
+            uptime_seconds: self.started.elapsed().as_secs_f64(),
+            last_stop: match self.report.last_stop {
+                spool::LastStop::First | spool::LastStop::Clean => status::LastStop::Clean,
+                spool::LastStop::Crash => status::LastStop::Crash,
+                spool::LastStop::Power => status::LastStop::Power,
+            },
+            verdict: Verdict::Ok,
+            sentence: String::new(),
+            ledger: self.writer.ledger(),
+            ingest: self.ingest(estimates.accepted_per_second),
+            spool: status::Spool {
+                records: depth.records,
+                bytes: depth.bytes,
+                disk_bytes: depth.disk_bytes,
+                max_bytes: depth.max_bytes,
+                segments: depth.segments,
+                oldest_age_seconds: depth.oldest.map(|then| age_seconds(Millis::now(), then)),
+                full_in_seconds: estimates.full_in_seconds,
+                syncs_per_day: estimates.syncs_per_day,
+                bytes_written_per_day: estimates.bytes_written_per_day,
+            },
+            kafka: self.kafka(&estimates),
+            routes: self.routes(),
+        };
+        snapshot.judged(&self.admin_state.trouble().into_iter().collect::<Vec<_>>())
+    }
+
+    fn metrics(&self) -> metrics::Input {
+        let (depth, look) = (self.writer.depth(), self.monitor.look());
+        metrics::Input {
+            at_start: before(&self.report),
+            oldest_received: depth.oldest,
+            last_delivery: look.last_delivery,
+            commits: depth.commits,
+            requests: self.stats.requests(),
+            deliveries: look.durations,
+        }
+    }
+
+    fn live(&self) -> Result<(), String> {
+        let stuck = || {
+            let silent = self.hearts.iter().find_map(|heart| heart.silent(STUCK));
+            self.writer.stalled(STUCK).or(silent)
+        };
+        self.writer.failure().or_else(stuck).map_or(Ok(()), Err)
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        self.live()?;
+        self.writer.refusal().map_or(Ok(()), |refusal| Err(refusal.to_string()))
+    }
+}
+
+/// The books as the process before this one left them: what this start found missing is counted
+/// from now on.
+fn before(report: &OpenReport) -> Ledger {
+    let found = report.lost.iter().map(|(first, end)| end.0.saturating_sub(first.0));
+    let found = found.fold(0, u64::saturating_add);
+    Ledger { lost: report.ledger.lost.saturating_sub(found), ..report.ledger }
+}
+
+/// Bytes that this process has sent to the medium since it started, as the kernel counts them.
+fn written_to_the_medium() -> Option<u64> {
+    write_bytes(&fs::read_to_string("/proc/self/io").ok()?)
+}
+
+/// The `write_bytes` of a `/proc/<pid>/io` (`man 5 proc_pid_io`): whole pages, at each time that a
+/// page is made dirty anew; neither the file system's journal nor what the medium adds itself.
+fn write_bytes(io: &str) -> Option<u64> {
+    io.lines().find_map(|line| line.strip_prefix("write_bytes:")?.trim().parse().ok())
+}
+
+/// As RFC 3339 in UTC, to the millisecond.
+fn rfc3339(at: Millis) -> String {
+    let since = Duration::from_millis(u64::try_from(at.0).unwrap_or(0));
+    humantime::format_rfc3339_millis(UNIX_EPOCH + since).to_string()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,241 @@
+//! From what stands in the files to a [`Config`] in which nothing invalid can be written.
+//!
+//! Every rule on a value and between values is here (on routes: in `routes.rs`); nothing
+//! below `config` checks a setting again. All problems are found, not only the first. It
+//! does not know the disk: that a directory exists or a port is free shows at the start.
+
+use super::checking::Checking;
+use super::effective::{Config, LogConfig, LogFormat};
+use super::problem::{Place, Problem};
+use super::raw::{Found, RawConfig, shown_key};
+use super::schema::{
+    ADMIN_LISTEN, BODY_TIMEOUT, BOX_NAME, COMMIT_DELAY, DELIVERY, DIR, GRACE, HEADER_TIMEOUT,
+    LISTEN, LOG_FILTER, LOG_FORMAT, MAX_CONNECTIONS, MAX_IN_FLIGHT, MAX_MESSAGE, MAX_PENDING,
+    MAX_SIZE, MIN_FREE, WHEN_FULL,
+};
+use super::value::{self, Value};
+use super::{parts, routes};
+use crate::{admin, forward, ingest, spool};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const TIB: u64 = 1 << 40;
+
+/// `main` is the configuration file, for what is in no line; `host` the host name, if it
+/// could be read.
+pub fn check(raw: &RawConfig, main: &Arc<str>, host: Option<&str>) -> Result<Config, Vec<Problem>> {
+    let mut checking = Checking { raw, main, problems: Vec::new() };
+    match config(&mut checking, host) {
+        Some(config) if checking.problems.is_empty() => Ok(config),
+        _ => Err(checking.problems),
+    }
+}
+
+fn config(checking: &mut Checking<'_>, host: Option<&str>) -> Option<Config> {
+    let box_name = box_name(checking, host);
+    let ingest = ingest(checking);
+    let spool = spool(checking);
+    let forward = forward(checking, box_name.clone());
+    let admin = admin(checking);
+    let log = log(checking);
+    if let (Some(ingest), Some(spool)) = (&ingest, &spool) {
+        one_message_fits(checking, ingest.max_message, spool.max_pending);
+    }
+    if let (Some(ingest), Some(admin)) = (&ingest, &admin) {
+        two_listeners(checking, ingest.listen, admin.listen);
+    }
+    Some(Config {
+        box_name: box_name?,
+        ingest: ingest?,
+        spool: spool?,
+        forward: forward?,
+        admin: admin?,
+        log: log?,
+    })
+}
+
+fn box_name(checking: &mut Checking<'_>, host: Option<&str>) -> Option<String> {
+    let right = "it takes 1 to 63 letters, digits, dots, hyphens and underscores";
+    let legal = |name: &str| {
+        let legal = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        (1..=63).contains(&name.len()) && name.chars().all(legal)
+    };
+    if checking.raw.values.contains_key(BOX_NAME.name) {
+        return checking.setting(&BOX_NAME, |value| {
+            let name = value::text(value)?;
+            legal(name).then(|| name.to_owned()).ok_or_else(|| right.to_owned())
+        });
+    }
+    let name = host.filter(|name| legal(name)).map(ToOwned::to_owned);
+    if name.is_none() {
+        let host = host.map_or("unknown".to_owned(), |host| format!("{host:?}"));
+        let says = format!("box.name is not set and the host name is {host}; {right}");
+        checking.problem(checking.place(&BOX_NAME), says);
+    }
+    name
+}
+
+fn ingest(checking: &mut Checking<'_>) -> Option<ingest::Config> {
+    let listen = checking.setting(&LISTEN, value::address);
+    let max_message = checking.bytes(&MAX_MESSAGE, 256, MIB);
+    let max_connections = checking.setting(&MAX_CONNECTIONS, |v| value::count(v, &(1..=65_536)));
+    let header_timeout = checking.duration(&HEADER_TIMEOUT, 100, 300_000);
+    let body_timeout = checking.duration(&BODY_TIMEOUT, 100, 300_000);
+    let routes = routes::check(checking);
+    Some(ingest::Config {
+        listen: listen?,
+        max_message: max_message?,
+        max_connections: max_connections?,
+        header_timeout: header_timeout?,
+        body_timeout: body_timeout?,
+        routes,
+    })
+}
+
+fn spool(checking: &mut Checking<'_>) -> Option<spool::Config> {
+    let dir = checking.setting(&DIR, |value| {
+        let dir = PathBuf::from(value::text(value)?);
+        let right = "it takes an absolute path: a service has no directory of its own";
+        dir.is_absolute().then_some(dir).ok_or_else(|| right.to_owned())
+    });
+    // Two segments: one that is drained and one that is written.
+    let max_size = checking.setting(&MAX_SIZE, |v| value::size(v, &(16 * MIB..=1024 * TIB)));
+    let min_free = checking.setting(&MIN_FREE, |v| value::size(v, &(0..=TIB)));
+    let when_full = checking
+        .choice(&WHEN_FULL, &[("reject", Some(spool::WhenFull::Reject)), ("drop-oldest", None)]);
+    let commit_delay = checking.duration(&COMMIT_DELAY, 0, 1_000);
+    let max_pending = checking.bytes(&MAX_PENDING, 64 * KIB, 256 * MIB);
+    if let (Some(size), Some(pending)) = (max_size, max_pending)
+        && size < 2 * pending as u64
+    {
+        let says = format!(
+            "spool.max_size is {}; it must be at least twice spool.max_pending ({})",
+            value::shown_size(size),
+            value::shown_size(pending as u64)
+        );
+        checking.problem(checking.place(&MAX_SIZE), says);
+    }
+    Some(spool::Config {
+        dir: dir?,
+        max_size: max_size?,
+        min_free: min_free?,
+        when_full: when_full?,
+        commit_delay: commit_delay?,
+        max_pending: max_pending?,
+    })
+}
+
+fn forward(checking: &mut Checking<'_>, box_name: Option<String>) -> Option<forward::Config> {
+    let delivery =
+        checking.choice(&DELIVERY, &[("at-least-once", Some(())), ("exactly-once", None)]);
+    let max_in_flight = checking.setting(&MAX_IN_FLIGHT, |v| value::count(v, &(1..=1_000_000)));
+    let grace = checking.duration(&GRACE, 0, 60_000);
+    let kafka = kafka(checking);
+    // The properties are judged even where something beside them is wrong: what stands in
+    // for that does not bear on them.
+    let judged = forward::Config {
+        kafka,
+        box_name: box_name.clone().unwrap_or_default(),
+        max_in_flight: max_in_flight.unwrap_or(1),
+        grace: grace.unwrap_or_default(),
+    };
+    for objection in parts::kafka(&judged) {
+        let found = checking.raw.kafka.get(&objection.property);
+        let place = found.map_or(Place::File(Arc::clone(checking.main)), |found| {
+            Place::Line(found.origin.clone())
+        });
+        checking.problem(place, format!("kafka.{}", objection.says.replace(char::is_control, " ")));
+    }
+    delivery?;
+    Some(forward::Config {
+        box_name: box_name?,
+        max_in_flight: max_in_flight?,
+        grace: grace?,
+        ..judged
+    })
+}
+
+fn kafka(checking: &mut Checking<'_>) -> BTreeMap<String, String> {
+    let mut properties = BTreeMap::new();
+    for (name, Found { value, origin }) in &checking.raw.kafka {
+        // A value may be a secret: what was found is told by its kind, never by itself.
+        let says = match value {
+            Value::Text(text) | Value::Number(text) if !text.contains('\0') => {
+                properties.insert(name.clone(), text.clone());
+                continue;
+            }
+            Value::Flag(flag) => {
+                properties.insert(name.clone(), flag.to_string());
+                continue;
+            }
+            Value::Other(kind) => {
+                format!("is {kind}; it takes a text, a number, true or false")
+            }
+            _ => "holds a NUL character; it takes a text without one".to_owned(),
+        };
+        let says = format!("kafka.{} {says}", shown_key(name));
+        checking.problem(Place::Line(origin.clone()), says);
+    }
+    properties
+}
+
+fn admin(checking: &mut Checking<'_>) -> Option<admin::Config> {
+    let listen = checking.setting(&ADMIN_LISTEN, |value| {
+        let address = value::address(value)?;
+        let right = "this version serves it on loopback only, such as \"127.0.0.1:10088\"";
+        address.ip().is_loopback().then_some(address).ok_or_else(|| right.to_owned())
+    });
+    Some(admin::Config { listen: listen? })
+}
+
+fn log(checking: &mut Checking<'_>) -> Option<LogConfig> {
+    let filter = checking.setting(&LOG_FILTER, |value| log_filter(value::text(value)?));
+    let format = checking
+        .choice(&LOG_FORMAT, &[("text", Some(LogFormat::Text)), ("json", Some(LogFormat::Json))]);
+    Some(LogConfig { filter: filter?, format: format? })
+}
+
+/// Otherwise no message of the permitted size could ever be kept.
+fn one_message_fits(checking: &mut Checking<'_>, max_message: usize, max_pending: usize) {
+    if max_pending < 2 * max_message {
+        let says = format!(
+            "spool.max_pending is {}; it must be at least twice ingest.max_message ({})",
+            value::shown_size(max_pending as u64),
+            value::shown_size(max_message as u64)
+        );
+        checking.problem(checking.place(&MAX_PENDING), says);
+    }
+}
+
+/// Port 0 asks the system for any free port: no clash.
+fn two_listeners(
+    checking: &mut Checking<'_>,
+    ingest: std::net::SocketAddr,
+    admin: std::net::SocketAddr,
+) {
+    let overlap = ingest.ip().is_unspecified() || ingest.ip() == admin.ip();
+    if ingest.port() == admin.port() && ingest.port() != 0 && overlap {
+        let says = format!(
+            "admin.listen is \"{admin}\"; ingest.listen (\"{ingest}\") has that port already"
+        );
+        checking.problem(checking.place(&ADMIN_LISTEN), says);
+    }
+}
+
+/// `info` or `info,waystation::spool=debug`: a lone word must be a level, since tracing would
+/// take `inof` for the name of a module and log nothing else.
+fn log_filter(text: &str) -> Result<String, String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let right = "it takes a level (off, error, warn, info, debug, trace), \
+                 or several such as \"info,waystation::spool=debug\"";
+    let known = |directive: &str| {
+        let level = directive.rsplit_once('=').map_or(directive, |(_, level)| level);
+        LEVELS.contains(&level.to_ascii_lowercase().as_str())
+    };
+    let text = text.split(',').map(str::trim).collect::<Vec<_>>().join(",");
+    let parsed = tracing_subscriber::EnvFilter::try_new(&text).is_ok();
+    (parsed && text.split(',').all(known)).then_some(text).ok_or_else(|| right.to_owned())
+}

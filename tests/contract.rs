@@ -1,0 +1,144 @@
+//! What does the service answer, and what does a consumer get?
+//!
+//! The contract of HTTP over the real program in brief, and one message all the way to
+//! Kafka. The corners of each answer have their tests beside the code.
+
+mod support;
+
+use bytes::Bytes;
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use hyper::{Method, StatusCode};
+use prost::Message as _;
+use support::client::{Answer, Body, ask, post, request};
+use support::fleet::message;
+use support::kafka::Kafka;
+use support::service::{Service, Site};
+use waystation::convert::{Event, FixType, RealtimeGps, Timestamp};
+use waystation::record::RecordId;
+
+fn started() -> (Site, Service) {
+    let site = Site::new(None);
+    let service = site.start();
+    (site, service)
+}
+
+fn good() -> Bytes {
+    message(0, 1).encode_to_vec().into()
+}
+
+/// Asks, and checks what every refusal has: the status, a stable type, a title, a sentence.
+fn refused(site: &Site, request: hyper::Request<Body>, status: u16, kind: &str) -> Answer {
+    let answer = ask(site.ingest, request).unwrap();
+    assert_eq!(answer.status.as_u16(), status, "{answer:?}");
+    assert_eq!(answer.header("content-type"), "application/problem+json");
+    let problem = answer.json();
+    assert_eq!(problem["type"], format!("urn:waystation:problem:{kind}"));
+    assert_eq!(problem["status"], status);
+    for member in ["title", "detail"] {
+        assert!(problem[member].as_str().is_some_and(|text| !text.is_empty()), "{problem}");
+    }
+    answer
+}
+
+#[test]
+fn a_message_that_was_kept_is_answered_with_200_and_nothing_else() {
+    let (site, service) = started();
+    let mut requests = Vec::new();
+    for kind in ["application/x-protobuf", "application/protobuf", "application/octet-stream"] {
+        let mut request = post(good());
+        request.headers_mut().insert(CONTENT_TYPE, kind.parse().unwrap());
+        requests.push(request);
+    }
+    requests.push(request(Method::POST, "/endpoint", good()));
+    let all = requests.len() as u64;
+    for request in requests {
+        let answer = ask(site.ingest, request).unwrap();
+        assert_eq!((answer.status, answer.body.len()), (StatusCode::OK, 0));
+    }
+    let status = service.status();
+    assert_eq!((status.ledger.accepted, status.ledger.spooled), (all, all));
+    service.stop();
+}
+
+#[test]
+fn what_is_not_kept_is_refused_as_the_contract_says() {
+    let (site, service) = started();
+    let body = b"{\"deviceId\":\"t\"}".as_slice();
+    refused(&site, post(Bytes::from_static(body)), 400, "malformed");
+    refused(&site, request(Method::POST, "/nowhere", good()), 404, "not-found");
+    let answer =
+        refused(&site, request(Method::GET, "/endpoint", Bytes::new()), 405, "method-not-allowed");
+    assert_eq!(answer.header("allow"), "POST");
+    refused(&site, post(vec![0; (64 << 10) + 1].into()), 413, "too-large");
+
+    let mut json = post(good());
+    json.headers_mut().insert(CONTENT_TYPE, "application/json".parse().unwrap());
+    let answer = refused(&site, json, 415, "unsupported-type");
+    assert!(answer.header("accept").contains("application/x-protobuf"), "{answer:?}");
+    let mut packed = post(good());
+    packed.headers_mut().insert(CONTENT_ENCODING, "br".parse().unwrap());
+    let answer = refused(&site, packed, 415, "unsupported-encoding");
+    assert!(!answer.header("accept-encoding").is_empty(), "{answer:?}");
+
+    let north = RealtimeGps { latitude: Some(91.0), ..message(0, 1) };
+    let nobody = RealtimeGps { device_id: String::new(), ..message(0, 1) };
+    for (wrong, field) in [(north, "latitude"), (nobody, "device_id")] {
+        let answer = refused(&site, post(wrong.encode_to_vec().into()), 422, "invalid");
+        assert!(answer.json()["detail"].as_str().unwrap().contains(field), "{answer:?}");
+    }
+
+    // None of them left anything behind, each was counted, and the next one is taken.
+    let status = service.status();
+    assert_eq!(status.ledger.accepted, 0);
+    assert_eq!(status.ingest.rejected.values().sum::<u64>(), 8);
+    assert_eq!(ask(site.ingest, post(good())).unwrap().status, StatusCode::OK);
+    service.stop();
+}
+
+#[test]
+fn a_full_message_arrives_in_kafka_as_canonical_json() {
+    let kafka = Kafka::start();
+    let site = Site::new(Some(&kafka.servers()));
+    let service = site.start();
+    let full = RealtimeGps {
+        device_id: "tram-3".into(),
+        fix_time: Some(Timestamp { seconds: 1_772_366_399, nanos: 120_000_000 }),
+        latitude: Some(0.0),
+        longitude: Some(-0.127_758),
+        altitude: Some(-3.25),
+        speed: Some(8.3),
+        heading: Some(90.5),
+        horizontal_accuracy: Some(4.0),
+        hdop: Some(1.1),
+        satellites: Some(9),
+        fix_type: FixType::Rtk.into(),
+        ignition: Some(false),
+        odometer: Some(9_007_199_254_740_993),
+        event: Event::GeofenceEnter.into(),
+        sequence: 41,
+        vehicle_id: "W 2201".into(),
+        battery_voltage: Some(24.1),
+        attributes: [("driver".to_owned(), "\"Ä\"".to_owned())].into(),
+    };
+    let answer = ask(site.ingest, post(full.encode_to_vec().into())).unwrap();
+    assert_eq!(answer.status, StatusCode::OK);
+
+    let record = kafka.one_record();
+    assert_eq!(
+        record.value,
+        concat!(
+            r#"{"deviceId":"tram-3","fixTime":"2026-03-01T11:59:59.120Z","latitude":0,"#,
+            r#""longitude":-0.127758,"altitude":-3.25,"speed":8.3,"heading":90.5,"#,
+            r#""horizontalAccuracy":4,"hdop":1.1,"satellites":9,"fixType":"RTK","#,
+            r#""ignition":false,"odometer":"9007199254740993","event":"GEOFENCE_ENTER","#,
+            r#""sequence":"41","vehicleId":"W 2201","batteryVoltage":24.1,"#,
+            r#""attributes":{"driver":"\"Ä\""}}"#
+        )
+    );
+    assert_eq!(record.key.as_deref(), Some("tram-3"));
+    assert_eq!(record.headers["waystation-box"], "depot-7");
+    let id: RecordId = record.headers["waystation-id"].parse().unwrap();
+    assert_eq!(id.sequence.0, 0);
+    assert_eq!(record.headers.len(), 2, "{:?}", record.headers);
+    service.stop();
+}

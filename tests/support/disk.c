@@ -1,0 +1,44 @@
+// A disk that fails: preloaded into the service, this stands between it and the kernel.
+//
+// While the file FAIL exists in the directory DISK_FAULTS, each sync of a segment's data fails
+// with EIO; while HANG exists there, it does not return.
+
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static int wanted(const char *name) {
+    const char *directory = getenv("DISK_FAULTS");
+    char path[4096];
+    if (directory == NULL) return 0;
+    snprintf(path, sizeof path, "%s/%s", directory, name);
+    return access(path, F_OK) == 0;
+}
+
+static int is_data(int fd) {
+    char link[64], path[4096];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t length = readlink(link, path, sizeof path - 1);
+    if (length < 3) return 0;
+    path[length] = 0;
+    return strcmp(path + length - 3, "/db") == 0;
+}
+
+static int faulty_sync(int fd, const char *name) {
+    int (*real)(int) = (int (*)(int))dlsym(RTLD_NEXT, name);
+    if (is_data(fd)) {
+        while (wanted("HANG")) usleep(10000);
+        if (wanted("FAIL")) {
+            errno = EIO;
+            return -1;
+        }
+    }
+    return real(fd);
+}
+
+int fdatasync(int fd) { return faulty_sync(fd, "fdatasync"); }
+int fsync(int fd) { return faulty_sync(fd, "fsync"); }

@@ -1,0 +1,168 @@
+#!/usr/bin/env bash
+#
+# The one gate: formatting, lints, shell scripts, every test, the documentation, and the
+# Debian package on a clean machine. What CI runs is what a contributor runs.
+#
+#   ./tests/run.sh
+#
+# Installs what is missing (it says so first), goes on after a failure, and ends with
+# `N passed, N failed`: each test counts as one, and so does each check outside cargo.
+# Without root it leaves out what needs root and names it; with CI=true nothing may be left
+# out.
+set -euo pipefail
+# shellcheck source=packaging/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../packaging/lib.sh"
+cd "$ROOT"
+
+logs=$ROOT/target/gate
+mkdir -p "$logs"
+
+passed=0
+failed=0
+durations=()
+left_out=()
+on_ci() { [ "${CI:-}" = true ]; }
+
+leave_out() { left_out+=("$1"); }
+
+# step NAME COMMAND...: runs one check that counts as one.
+step() {
+    local name=$1 start=$SECONDS outcome=ok
+    shift
+    say "=== $name"
+    if "$@"; then
+        passed=$((passed + 1))
+    else
+        outcome=FAILED
+        failed=$((failed + 1))
+    fi
+    note_duration "$name" "$start" "$outcome"
+    [ "$outcome" = ok ]
+}
+
+note_duration() {
+    local line
+    line=$(printf '%-34s %4d s   %s' "$1" $((SECONDS - $2)) "$3")
+    durations+=("$line")
+    say "--- $line"
+}
+
+# ------------------------------------------------------------------------- what is needed
+
+# Without these there is no gate at all; without the others a part of it can be left out.
+require_rust build fmt clippy
+mapfile -t missing < <(missing_packages "${BUILD_PACKAGES[@]}")
+mapfile -t missing_for_checks < <(missing_packages \
+    shellcheck:shellcheck debootstrap:debootstrap systemd-container:systemd-nspawn dpkg-dev:dpkg-shlibdeps)
+
+if can_be_root; then
+    missing+=("${missing_for_checks[@]}")
+fi
+extra=''
+if ! [ -x target/tools/bin/cargo-deb ]; then extra="cargo-deb and its crates: about 15 MB to download, built into target/tools"; fi
+if can_be_root && ! compgen -G 'target/deb-test/*.tar' >/dev/null; then
+    extra="${extra:+$extra; }a clean root to try the package in: about 60 MB to download, kept under target/deb-test"
+fi
+if [ -x target/debug/waystation ] && [ -x target/release/waystation ]; then
+    time='It takes about 7 minutes on 2 cores: the tests about 5, the Debian package 2.'
+else
+    time='The first run takes about 20 minutes on 2 cores, most of it compiling the dependencies twice (for the tests, for the package); later ones about 7.'
+fi
+prepare 'The gate' "$time" "$extra" "${missing[@]}"
+
+# ------------------------------------------------------------------------------ the checks
+
+formatting() { cargo fmt --check; }
+
+lints() { cargo clippy --locked --all-targets -- -D warnings; }
+
+documentation() { RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items; }
+
+shell_scripts() {
+    local file first scripts=(packaging/lib.sh)
+    while read -r file; do
+        # In a file that is no text the first line may be anything.
+        first=$(head -c 64 "$file" | head -n 1 | tr -d '\0')
+        case $first in '#!'*sh) scripts+=("$file") ;; esac
+    done < <(find .ci packaging tests benches -type f 2>/dev/null)
+    shellcheck -x "${scripts[@]}"
+}
+
+build_tests() { cargo test --locked --no-run; }
+
+# How many tests a log of cargo test reports as: passed | failed | ignored.
+count() { awk -v word="$1" '/^test result:/ { for (i = 2; i <= NF; i++) if ($i ~ "^" word) n += $(i - 1) } END { print n + 0 }' "$2"; }
+
+# Every test of cargo; each counts by itself.
+tests() {
+    local start=$SECONDS log=$logs/tests.log code tests_failed ignored outcome=ok
+    say '=== tests'
+    # --show-output: a test that leaves something out says so in a line `skipped: why`,
+    # which would be lost otherwise. On the terminal only one line a test is wanted.
+    set +e
+    cargo test --locked --no-fail-fast -- --show-output 2>&1 | tee "$log" |
+        grep --line-buffered -E '^(test |running |     Running |   Doc-tests )'
+    code=${PIPESTATUS[0]}
+    set -e
+    tests_failed=$(count failed "$log")
+    ignored=$(count ignored "$log")
+    passed=$((passed + $(count passed "$log")))
+    failed=$((failed + tests_failed))
+    if [ "$code" -ne 0 ] && [ "$tests_failed" -eq 0 ]; then
+        # A test program that did not live to report its result.
+        failed=$((failed + 1))
+    fi
+    if [ "$code" -ne 0 ]; then
+        outcome=FAILED
+        grep -vE '^test .* ok$' "$log" || true
+    fi
+    if [ "$ignored" -gt 0 ]; then leave_out "$ignored tests that are marked as ignored"; fi
+    while read -r line; do leave_out "by a test: $line"; done < <(sed -n 's/^skipped: //p' "$log")
+    note_duration tests "$start" "$outcome"
+}
+
+build_package() {
+    packaging/build-deb.sh 2>&1 | tee "$logs/build-deb.log"
+}
+
+package_on_a_clean_machine() { as_root tests/deb.sh "$(tail -n 1 "$logs/build-deb.log")"; }
+
+step 'formatting' formatting || true
+if command -v shellcheck >/dev/null; then
+    step 'shell scripts' shell_scripts || true
+else
+    leave_out 'shell scripts: shellcheck is not installed'
+fi
+step 'lints' lints || true
+if step 'building the tests' build_tests; then
+    tests
+fi
+step 'documentation' documentation || true
+if ! command -v dpkg-shlibdeps >/dev/null; then
+    leave_out 'building the Debian package and trying it on a clean machine: dpkg-dev is not installed'
+elif ! step 'building the Debian package' build_package; then
+    say 'The package could not be built, so it could not be tried.'
+elif ! can_be_root; then
+    leave_out 'the Debian package on a clean machine: booting one needs root'
+else
+    step 'the Debian package on a clean machine' package_on_a_clean_machine || true
+fi
+
+# ----------------------------------------------------------------------------- the verdict
+
+say
+say 'How long each step took:'
+printf '  %s\n' "${durations[@]}"
+printf '  %-34s %4d s\n' 'in all' "$SECONDS"
+if [ ${#left_out[@]} -gt 0 ]; then
+    say
+    say '*** LEFT OUT:'
+    printf '***   %s\n' "${left_out[@]}"
+    if on_ci; then
+        say '*** On CI nothing may be left out.'
+        failed=$((failed + ${#left_out[@]}))
+    fi
+fi
+say
+say "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]

@@ -14,11 +14,10 @@ use support::{PATIENCE, mb, until, until_some};
 
 const DEVICES: usize = 128;
 /// The most memory that the service may ever have had.
-const MEMORY: u64 = 80_000_000;
-/// How much of it may have come with the later three quarters of the backlog. The allocator's
-/// share grows with the work done, until about 700,000 records have passed, and then no more;
-/// a backlog held in memory would take several times this.
-const GROWTH: u64 = 16_000_000;
+const MEMORY: u64 = 64_000_000;
+/// How much of it may have come with the later three quarters of the backlog: a backlog held in
+/// memory would take several times this.
+const GROWTH: u64 = 8_000_000;
 /// The most disk that a drained spool may keep.
 const DISK: u64 = 40_000_000;
 

@@ -86,6 +86,20 @@ pub struct Ingest {
     pub rejected: BTreeMap<String, u64>,
 }
 
+impl Ingest {
+    /// What was refused and why, for people; "none" when nothing was.
+    #[must_use]
+    pub fn rejected_in_words(&self) -> String {
+        let told: Vec<String> = self
+            .rejected
+            .iter()
+            .filter(|(_, count)| **count > 0)
+            .map(|(why, count)| format!("{} {}", words::thousands(*count), why.replace('_', " ")))
+            .collect();
+        if told.is_empty() { "none".to_owned() } else { told.join(", ") }
+    }
+}
+
 /// Whether a record that is posted now would be kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

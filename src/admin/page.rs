@@ -127,14 +127,7 @@ fn derived(snapshot: &Snapshot) -> Value {
     let difference = sum.abs_diff(ledger.accepted);
     let balance = if difference == 0 { "Sum, as accepted" } else { "Sum, not as accepted" };
     let percent = words::percent(snapshot.spool.disk_bytes, snapshot.spool.max_bytes);
-    let rejected: Vec<String> = snapshot
-        .ingest
-        .rejected
-        .iter()
-        .filter(|(_, count)| **count > 0)
-        .map(|(why, count)| format!("{} {}", words::thousands(*count), why.replace('_', " ")))
-        .collect();
-    let rejected = if rejected.is_empty() { "none".to_owned() } else { rejected.join(", ") };
+    let rejected = snapshot.ingest.rejected_in_words();
     json!({
         "sum": sum, "difference": difference, "balance": balance,
         "percent": format!("{percent:.1}"), "rejected": rejected,

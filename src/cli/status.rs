@@ -166,14 +166,7 @@ fn ingest(status: &Snapshot) -> Vec<(&'static str, String)> {
     if let Some(reason) = &ingest.reason {
         lines.push(("because", reason.clone()));
     }
-    let rejected: Vec<String> = ingest
-        .rejected
-        .iter()
-        .filter(|(_, count)| **count > 0)
-        .map(|(why, count)| format!("{} {}", words::thousands(*count), why.replace('_', " ")))
-        .collect();
-    let rejected = if rejected.is_empty() { "none".to_owned() } else { rejected.join(", ") };
-    lines.push(("rejected", rejected));
+    lines.push(("rejected", ingest.rejected_in_words()));
     lines
 }
 

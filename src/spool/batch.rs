@@ -9,11 +9,12 @@
 
 use super::AppendError;
 use super::block::Draft;
+use super::mutex::lock;
 use crate::record::{Epoch, NewRecord, RecordId, Sequence};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
@@ -275,8 +276,4 @@ impl Acks {
             settled.into_iter().for_each(Settled::wake);
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -7,8 +7,9 @@
 //! it is done, so that a start never takes its absence for a loss.
 
 use super::dir;
+use super::mutex::lock;
 use super::segment::LiveSegment;
-use super::shared::{Shared, lock};
+use super::shared::Shared;
 use crate::record::Sequence;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -19,7 +19,7 @@
 //! - `segment.rs`, `store.rs`: the tail on the disk; `catalog.rs`: all segments; `scan.rs`,
 //!   `reader.rs`: reading them;
 //! - `progress.rs`: how far it has come; `keeper.rs`: housekeeping; `start.rs`: after a stop;
-//! - `dir.rs`: the directory; `shared.rs`: what all of them share.
+//! - `dir.rs`: the directory; `shared.rs`, `mutex.rs`: what all of them share.
 //!
 //! It deliberately knows nothing of HTTP, of GPS and of Kafka.
 
@@ -28,6 +28,7 @@ mod block;
 mod catalog;
 mod dir;
 mod keeper;
+mod mutex;
 mod part;
 mod progress;
 mod reader;
@@ -47,7 +48,8 @@ use crate::histogram;
 use crate::ledger::Ledger;
 use crate::record::{Epoch, Millis, NewRecord, Sequence};
 use keeper::Chore;
-use shared::{Shared, lock};
+use mutex::lock;
+use shared::Shared;
 use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc::{self, Sender};

@@ -11,9 +11,10 @@
 use super::block::Block;
 use super::catalog::Entry;
 use super::keeper::Chore;
+use super::mutex::lock;
 use super::scan::Scanned;
 use super::segment::SegmentId;
-use super::shared::{Shared, lock};
+use super::shared::Shared;
 use super::store::DATA_FILE;
 use crate::record::Sequence;
 use std::io;

@@ -29,6 +29,7 @@
 //! committed to it (`writer.rs` turns to a new one).
 
 use super::block::{self, Block};
+use super::mutex::lock;
 use super::part;
 use super::store::{MAX_PARTS, Store};
 use crate::record::{Epoch, Millis, Sequence};
@@ -37,7 +38,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 /// Bytes of a seal.
 pub const SEAL_LEN: usize = 52;
@@ -298,10 +299,6 @@ impl LiveBlock {
 #[derive(Debug)]
 #[must_use]
 pub struct Committed(LiveBlock);
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 #[cfg(test)]
 mod tests {

@@ -4,6 +4,7 @@
 
 use super::batch::{Queue, Ready};
 use super::catalog::Catalog;
+use super::mutex::lock;
 use super::progress::{Progress, ProgressFile, Range, Removal};
 use super::segment::SegmentId;
 use super::{AppendError, Config, Depth};
@@ -15,7 +16,7 @@ use std::fs::File;
 use std::io;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
@@ -218,10 +219,4 @@ impl Shared {
 #[expect(clippy::cast_precision_loss, reason = "one digit is shown")]
 fn mib(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
-}
-
-/// Locks, whatever became of the last holder: what the mutexes here guard is changed in single
-/// steps, so a panic between two of them leaves nothing half-done.
-pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

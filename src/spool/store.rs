@@ -11,13 +11,14 @@
 //!
 //! What it deliberately does not know: what the values mean, and when a segment is full.
 
+use super::mutex::lock;
 use super::part;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 /// The name of sled's data file in a segment's directory.
 pub const DATA_FILE: &str = "db";
@@ -78,7 +79,7 @@ impl Store {
 
     /// The part that was put at `place`.
     pub fn get(&self, place: usize, header: &part::Header) -> io::Result<Option<Vec<u8>>> {
-        let tree = self.lock().get(place / PARTS_PER_TREE).cloned();
+        let tree = lock(&self.trees).get(place / PARTS_PER_TREE).cloned();
         let value = tree.map(|tree| tree.get(key(header))).transpose()?.flatten();
         Ok(value.map(|value| value.to_vec()))
     }
@@ -105,7 +106,7 @@ impl Store {
     }
 
     fn tree(&self, place: usize, key: &[u8]) -> io::Result<sled::Tree> {
-        let mut trees = self.lock();
+        let mut trees = lock(&self.trees);
         if place / PARTS_PER_TREE == trees.len() {
             if trees.len() == MAX_TREES {
                 return Err(io::Error::other("a segment was given more parts than it takes"));
@@ -119,10 +120,6 @@ impl Store {
     fn db(&self) -> io::Result<&sled::Db> {
         self.db.as_ref().ok_or_else(|| io::Error::other("the database is shut"))
     }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<sled::Tree>> {
-        self.trees.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Drop for Store {
@@ -130,7 +127,7 @@ impl Drop for Store {
     /// panic, on whatever thread held it last. Nothing is lost by it: all that counts was synced
     /// before.
     fn drop(&mut self) {
-        let trees = std::mem::take(&mut *self.lock());
+        let trees = std::mem::take(&mut *lock(&self.trees));
         let db = self.db.take();
         let shut = move || {
             drop(trees);

@@ -9,17 +9,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use waystation::record::{Millis, NewRecord, Reception, RecordId, Route, Sequence};
-use waystation::spool::{self, AppendError, Config, LastStop, OpenError, Spool, WhenFull};
+use waystation::spool::{self, AppendError, Config, LastStop, OpenError, Spool};
 
 fn config(dir: &Path) -> Config {
-    Config {
-        dir: dir.to_owned(),
-        max_size: 1 << 30,
-        min_free: 0,
-        when_full: WhenFull::Reject,
-        commit_delay: Duration::ZERO,
-        max_pending: 8 << 20,
-    }
+    Config { max_size: 1 << 30, min_free: 0, ..Config::new(dir) }
 }
 
 fn open(dir: &Path) -> Spool {

@@ -119,12 +119,12 @@ fn spool(checking: &mut Checking<'_>) -> Option<spool::Config> {
         checking.problem(checking.place(&MAX_SIZE), says);
     }
     Some(spool::Config {
-        dir: dir?,
         max_size: max_size?,
         min_free: min_free?,
         when_full: when_full?,
         commit_delay: commit_delay?,
         max_pending: max_pending?,
+        ..spool::Config::new(dir?)
     })
 }
 

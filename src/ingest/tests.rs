@@ -4,7 +4,7 @@ use super::test_client::{Answer, Client, request};
 use super::*;
 use crate::convert::{MESSAGE, RealtimeGps};
 use crate::record::{Millis, Reception, Record};
-use crate::spool::{self, Spool, SpoolReader, WhenFull};
+use crate::spool::{self, Spool, SpoolReader};
 use prost::Message;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -38,12 +38,10 @@ fn start(change: impl FnOnce(&mut Config, &mut spool::Config)) -> Running {
         routes: vec![route("/endpoint", "test", Some("device_id"))],
     };
     let mut spool_config = spool::Config {
-        dir: dir.path().join("spool"),
         max_size: 1 << 30,
         min_free: 0,
-        when_full: WhenFull::Reject,
-        commit_delay: Duration::ZERO,
         max_pending: 1 << 20,
+        ..spool::Config::new(dir.path().join("spool"))
     };
     change(&mut config, &mut spool_config);
     let Spool { writer, reader, acks, .. } = spool::open(spool_config).unwrap();

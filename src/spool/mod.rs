@@ -19,13 +19,14 @@
 //! - `segment.rs`, `store.rs`: the tail on the disk; `catalog.rs`: all segments; `scan.rs`,
 //!   `reader.rs`: reading them;
 //! - `progress.rs`: how far it has come; `keeper.rs`: housekeeping; `start.rs`: after a stop;
-//! - `dir.rs`: the directory; `shared.rs`, `mutex.rs`: what all of them share.
+//! - `config.rs`: what is set; `dir.rs`: the directory; `shared.rs`, `mutex.rs`: what all of them share.
 //!
 //! It deliberately knows nothing of HTTP, of GPS and of Kafka.
 
 mod batch;
 mod block;
 mod catalog;
+mod config;
 mod dir;
 mod keeper;
 mod mutex;
@@ -42,6 +43,7 @@ mod writer;
 
 pub use batch::{Acks, Append};
 pub use block::Block;
+pub use config::{Config, WhenFull};
 pub use reader::{ReadError, SpoolReader};
 
 use crate::histogram;
@@ -56,29 +58,6 @@ use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
-
-/// What the operator sets under `[spool]`.
-#[derive(Debug, Clone)]
-pub struct Config {
-    pub dir: PathBuf,
-    /// Bytes on disk of everything under `dir`, at most.
-    pub max_size: u64,
-    /// Bytes that stay free on the file system.
-    pub min_free: u64,
-    pub when_full: WhenFull,
-    /// How long a commit waits for more records to join it, up to 1 s; 0 for as short as is
-    /// useful.
-    pub commit_delay: Duration,
-    /// Bytes of records that may wait for their commit.
-    pub max_pending: usize,
-}
-
-/// What happens to new records while there is no room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WhenFull {
-    /// They are refused, and devices try again.
-    Reject,
-}
 
 /// Why a spool could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -154,6 +133,11 @@ pub struct Spool {
 /// Opens the spool in `config.dir`, creating it when it is not there: takes the lock, makes a
 /// spool of what an earlier process left, starts the commit thread and the keeper.
 pub fn open(config: Config) -> Result<Spool, OpenError> {
+    open_on(config, Arc::new(store::Sled))
+}
+
+/// [`open`], with databases of this make.
+fn open_on(config: Config, stores: Arc<dyn store::Stores>) -> Result<Spool, OpenError> {
     let root = config.dir.clone();
     let wrong = |doing: &'static str| {
         let path = root.clone();
@@ -195,6 +179,7 @@ pub fn open(config: Config) -> Result<Spool, OpenError> {
         keeping: Mutex::default(),
         failure: std::sync::OnceLock::new(),
         stats: shared::Stats::default(),
+        stores,
         config,
     });
     shared.look_for_room();

@@ -31,7 +31,7 @@
 use super::block::{self, Block};
 use super::mutex::lock;
 use super::part;
-use super::store::{MAX_PARTS, Store};
+use super::store::{MAX_PARTS, Store, Stores};
 use crate::record::{Epoch, Millis, Sequence};
 use std::fmt;
 use std::fs::{self, File};
@@ -45,9 +45,6 @@ pub const SEAL_LEN: usize = 52;
 const SEAL_MAGIC: [u8; 4] = *b"WSSL";
 const SEAL_VERSION: u8 = 1;
 const SEAL_FILE: &str = "seal";
-/// A segment is full when it holds this many bytes of parts: sled keeps about as much in
-/// memory, and only the tail is open.
-const FULL_BYTES: u64 = 8 << 20;
 
 /// What names a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -157,7 +154,7 @@ struct LiveBlock {
 #[derive(Debug)]
 pub struct LiveSegment {
     pub id: SegmentId,
-    store: Store,
+    store: Box<dyn Store>,
     /// Published blocks, in order.
     blocks: Mutex<Vec<LiveBlock>>,
     /// Where the next part goes, and bytes put so far; the commit thread's own.
@@ -173,10 +170,10 @@ struct Tip {
 
 impl LiveSegment {
     /// Creates the segment under `root`. On `Ok` it is durable, the entry in `root` included.
-    pub fn create(root: &Path, id: SegmentId) -> io::Result<Self> {
+    pub fn create(root: &Path, id: SegmentId, stores: &dyn Stores) -> io::Result<Self> {
         let dir = root.join(id.to_string());
         fs::create_dir(&dir)?;
-        let made = Store::create(&dir).and_then(|store| {
+        let made = stores.create(&dir).and_then(|store| {
             let seal = File::create(dir.join(SEAL_FILE))?;
             seal.write_all_at(&[0; SEAL_LEN], 0)?;
             seal.sync_all()?;
@@ -196,11 +193,11 @@ impl LiveSegment {
         }
     }
 
-    /// Whether a block of `len` bytes still goes in here.
-    pub fn has_room(&self, len: usize) -> bool {
+    /// Whether a block of `len` bytes still goes into a segment that is left at `full` bytes.
+    pub fn has_room(&self, len: usize, full: u64) -> bool {
         let tip = lock(&self.tip);
         let parts = part::count(len).map_or(usize::MAX, usize::from);
-        tip.place == 0 || (tip.bytes < FULL_BYTES && tip.place + parts <= MAX_PARTS)
+        tip.place == 0 || (tip.bytes < full && tip.place + parts <= MAX_PARTS)
     }
 
     /// Writes one block and makes it durable. It can be read only once it is published.

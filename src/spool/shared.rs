@@ -7,6 +7,7 @@ use super::catalog::Catalog;
 use super::mutex::lock;
 use super::progress::{Progress, ProgressFile, Range, Removal};
 use super::segment::SegmentId;
+use super::store::Stores;
 use super::{AppendError, Config, Depth};
 use crate::histogram::Histogram;
 use crate::ledger::Ledger;
@@ -27,6 +28,8 @@ const COMMIT_RESERVE: u64 = 4 << 20;
 #[derive(Debug)]
 pub struct Shared {
     pub config: Config,
+    /// What makes the databases of new segments.
+    pub stores: Arc<dyn Stores>,
     pub epoch: Epoch,
     pub queue: Queue,
     pub ready: Arc<Ready>,

@@ -1,18 +1,23 @@
 //! The live tail's database: the only file that names sled.
 //!
-//! sled only ever creates here: [`Store::create`] takes an empty directory, and no database
+//! [`Store`] and [`Stores`] are the seam: what the spool needs of a database, and what makes one.
+//! [`Sled`] is the one that is used; tests put one in memory in its place that loses what was not
+//! synced.
+//!
+//! sled only ever creates here: [`SledStore::create`] takes an empty directory, and no database
 //! is opened a second time. sled 0.34.7 writes when it opens, panics on most damaged files
 //! and destroys intact data behind a damaged page; what a crash leaves is therefore read from
 //! the file's bytes (`scan.rs`), never through sled.
 //!
 //! What sled does not promise is done here: its `flush()` ends in `sync_file_range`, which
-//! survives `kill -9` but not a power cut, so [`Store::sync`] calls `sync_data` on a file
+//! survives `kill -9` but not a power cut, so [`SledStore::sync`] calls `sync_data` on a file
 //! descriptor of our own after it. Deletes and transactions are not used.
 //!
 //! What it deliberately does not know: what the values mean, and when a segment is full.
 
 use super::mutex::lock;
 use super::part;
+use std::fmt::Debug;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -34,9 +39,45 @@ const SLED_SEGMENT: usize = 2 << 20;
 
 const _: () = assert!(part::MAX_LEN < SLED_SEGMENT / 4);
 
+/// What the spool needs of the live segment's database.
+pub trait Store: Debug + Send + Sync {
+    /// Puts a part at `place`; places are given in order, from 0, below [`MAX_PARTS`].
+    /// Durable only after [`Store::sync`].
+    fn put(&self, place: usize, header: &part::Header, bytes: &[u8]) -> io::Result<()>;
+
+    /// The part that was put at `place`.
+    fn get(&self, place: usize, header: &part::Header) -> io::Result<Option<Vec<u8>>>;
+
+    /// Makes everything put so far survive a power cut.
+    fn sync(&self) -> io::Result<()>;
+
+    /// Bytes that the data file takes on the disk.
+    fn disk_bytes(&self) -> io::Result<u64>;
+
+    /// Whether every value stands in the data file, verbatim, where a scan will find it.
+    fn is_whole(&self) -> io::Result<bool>;
+}
+
+/// What makes the database of a new segment.
+pub trait Stores: Debug + Send + Sync {
+    /// Creates it in `dir`, which must exist and be empty, with its values in [`DATA_FILE`]. On
+    /// `Ok` its files and `dir` itself are synced; the parent of `dir` is the caller's to sync.
+    fn create(&self, dir: &Path) -> io::Result<Box<dyn Store>>;
+}
+
+/// Databases of sled.
+#[derive(Debug)]
+pub struct Sled;
+
+impl Stores for Sled {
+    fn create(&self, dir: &Path) -> io::Result<Box<dyn Store>> {
+        Ok(Box::new(SledStore::create(dir)?))
+    }
+}
+
 /// A sled database under creation: parts go in by their place and come out by it.
 #[derive(Debug)]
-pub struct Store {
+struct SledStore {
     /// Taken only when it is dropped.
     db: Option<sled::Db>,
     /// Our own descriptor of sled's data file, for `sync_data`.
@@ -45,10 +86,8 @@ pub struct Store {
     trees: Mutex<Vec<sled::Tree>>,
 }
 
-impl Store {
-    /// Creates the database in `dir`, which must exist and be empty. On `Ok` its files and
-    /// `dir` itself are synced; the parent of `dir` is the caller's to sync.
-    pub fn create(dir: &Path) -> io::Result<Self> {
+impl SledStore {
+    fn create(dir: &Path) -> io::Result<Self> {
         let db = sled::Config::new()
             .path(dir)
             .segment_size(SLED_SEGMENT)
@@ -56,7 +95,7 @@ impl Store {
             .flush_every_ms(None)
             .use_compression(false)
             .open()?;
-        // From here on a `Store`: whatever fails below, sled is shut by its `drop`.
+        // From here on a `SledStore`: whatever fails below, sled is shut by its `drop`.
         let data = File::open(dir.join(DATA_FILE))?;
         let (blobs, trees) = (dir.join("blobs"), Mutex::default());
         let store = Self { db: Some(db), data, blobs, trees };
@@ -67,42 +106,6 @@ impl Store {
         }
         File::open(dir)?.sync_all()?;
         Ok(store)
-    }
-
-    /// Puts a part at `place`; places are given in order, from 0, below [`MAX_PARTS`].
-    /// Durable only after [`Store::sync`].
-    pub fn put(&self, place: usize, header: &part::Header, bytes: &[u8]) -> io::Result<()> {
-        let key = key(header);
-        self.tree(place, &key)?.insert(key, bytes)?;
-        Ok(())
-    }
-
-    /// The part that was put at `place`.
-    pub fn get(&self, place: usize, header: &part::Header) -> io::Result<Option<Vec<u8>>> {
-        let tree = lock(&self.trees).get(place / PARTS_PER_TREE).cloned();
-        let value = tree.map(|tree| tree.get(key(header))).transpose()?.flatten();
-        Ok(value.map(|value| value.to_vec()))
-    }
-
-    /// Makes everything put so far survive a power cut.
-    pub fn sync(&self) -> io::Result<()> {
-        self.db()?.flush()?;
-        self.data.sync_data()
-    }
-
-    /// Bytes that the data file takes on the disk.
-    pub fn disk_bytes(&self) -> io::Result<u64> {
-        Ok(self.data.metadata()?.blocks() * 512)
-    }
-
-    /// Whether sled kept every value in its data file. A value in `blobs/` would never be
-    /// synced, so this is checked before a segment is trusted for good.
-    pub fn is_whole(&self) -> io::Result<bool> {
-        match fs::read_dir(&self.blobs) {
-            Ok(mut entries) => Ok(entries.next().is_none()),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(true),
-            Err(e) => Err(e),
-        }
     }
 
     fn tree(&self, place: usize, key: &[u8]) -> io::Result<sled::Tree> {
@@ -122,7 +125,38 @@ impl Store {
     }
 }
 
-impl Drop for Store {
+impl Store for SledStore {
+    fn put(&self, place: usize, header: &part::Header, bytes: &[u8]) -> io::Result<()> {
+        let key = key(header);
+        self.tree(place, &key)?.insert(key, bytes)?;
+        Ok(())
+    }
+
+    fn get(&self, place: usize, header: &part::Header) -> io::Result<Option<Vec<u8>>> {
+        let tree = lock(&self.trees).get(place / PARTS_PER_TREE).cloned();
+        let value = tree.map(|tree| tree.get(key(header))).transpose()?.flatten();
+        Ok(value.map(|value| value.to_vec()))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.db()?.flush()?;
+        self.data.sync_data()
+    }
+
+    fn disk_bytes(&self) -> io::Result<u64> {
+        Ok(self.data.metadata()?.blocks() * 512)
+    }
+
+    fn is_whole(&self) -> io::Result<bool> {
+        match fs::read_dir(&self.blobs) {
+            Ok(mut entries) => Ok(entries.next().is_none()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(true),
+            Err(e) => Err(e),
+        }
+    }
+}
+
+impl Drop for SledStore {
     /// sled 0.34.7 syncs when it is dropped and unwraps the result: after an I/O error that is a
     /// panic, on whatever thread held it last. Nothing is lost by it: all that counts was synced
     /// before.
@@ -152,7 +186,7 @@ mod tests {
     use super::*;
     use crate::record::{Epoch, Sequence};
 
-    fn put_all(store: &Store, parts: &[Vec<u8>]) {
+    fn put_all(store: &dyn Store, parts: &[Vec<u8>]) {
         for (place, bytes) in parts.iter().enumerate() {
             store.put(place, &header(place), bytes).unwrap();
         }
@@ -176,7 +210,7 @@ mod tests {
     #[test]
     fn every_part_stands_verbatim_in_the_file_right_after_the_sync() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::create(dir.path()).unwrap();
+        let store = SledStore::create(dir.path()).unwrap();
         let parts: Vec<_> = (0..MAX_PARTS).map(random_part).collect();
         put_all(&store, &parts);
         let file = fs::read(dir.path().join(DATA_FILE)).unwrap();
@@ -193,7 +227,7 @@ mod tests {
     #[test]
     fn a_part_is_read_back_by_its_place() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::create(dir.path()).unwrap();
+        let store = SledStore::create(dir.path()).unwrap();
         let parts: Vec<_> = (0..20).map(random_part).collect();
         put_all(&store, &parts);
         for (place, part) in parts.iter().enumerate() {
@@ -206,7 +240,7 @@ mod tests {
     #[test]
     fn more_parts_than_a_segment_takes_are_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::create(dir.path()).unwrap();
+        let store = SledStore::create(dir.path()).unwrap();
         for place in 0..MAX_PARTS {
             store.put(place, &header(place), b"x").unwrap();
         }

@@ -119,14 +119,15 @@ impl Committer {
         let count = u64::from(batch.draft.count());
         let oldest = batch.draft.oldest().unwrap_or(crate::record::Millis(0));
         let bytes = self.encoder.encode(epoch, first, &mut batch.draft)?;
-        let has_room = self.tail.as_ref().is_some_and(|tail| tail.has_room(bytes.len()));
+        let full = self.shared.config.segment_bytes;
+        let has_room = self.tail.as_ref().is_some_and(|tail| tail.has_room(bytes.len(), full));
         let tail = match &self.tail {
             Some(tail) if has_room => tail.clone(),
-            full => {
+            left => {
                 let tail = begin_segment(&self.shared, first)?;
-                if let Some(full) = full {
+                if let Some(left) = left {
                     // The keeper lives for as long as this thread: it is joined after it.
-                    let _ = self.keeper.send(Chore::Retire(full.clone()));
+                    let _ = self.keeper.send(Chore::Retire(left.clone()));
                 }
                 self.tail = Some(tail.clone());
                 tail
@@ -161,7 +162,7 @@ fn begin_segment(shared: &Shared, first: Sequence) -> io::Result<Arc<LiveSegment
     while shared.config.dir.join(id.to_string()).try_exists()? {
         id.generation += 1; // one that could not be removed
     }
-    let live = Arc::new(LiveSegment::create(&shared.config.dir, id)?);
+    let live = Arc::new(LiveSegment::create(&shared.config.dir, id, &*shared.stores)?);
     lock(&shared.catalog).begin(live.clone());
     Ok(live)
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use waystation::forward::{Config, Forwarder, Look, Monitor};
 use waystation::record::{Millis, NewRecord, Reception, Route};
-use waystation::spool::{self, SpoolWriter, WhenFull};
+use waystation::spool::{self, SpoolWriter};
 use waystation::status::KafkaState;
 
 pub const TOPIC: &str = "gps";
@@ -64,12 +64,10 @@ impl Rig {
 
     fn build(dir: tempfile::TempDir, kafka: &[(&str, &str)], next: u64) -> Self {
         let spool_config = spool::Config {
-            dir: dir.path().join("spool"),
             max_size: 1 << 30,
             min_free: 0,
-            when_full: WhenFull::Reject,
-            commit_delay: Duration::ZERO,
             max_pending: 64 << 20,
+            ..spool::Config::new(dir.path().join("spool"))
         };
         let spool = spool::open(spool_config.clone()).unwrap();
         tokio::spawn(spool.acks.run());

@@ -1,0 +1,47 @@
+//! What can be set on a spool.
+//!
+//! It deliberately does not know how a setting is written in a file, nor check one: `config` does.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What the operator sets under `[spool]`, and what only tests and benchmarks set.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub dir: PathBuf,
+    /// Bytes on disk of everything under `dir`, at most.
+    pub max_size: u64,
+    /// Bytes that stay free on the file system.
+    pub min_free: u64,
+    pub when_full: WhenFull,
+    /// How long a commit waits for more records to join it, up to 1 s; 0 for as short as is
+    /// useful.
+    pub commit_delay: Duration,
+    /// Bytes of records that may wait for their commit.
+    pub max_pending: usize,
+    /// A segment is left when it holds this many bytes of parts. sled keeps about as much in
+    /// memory, and only the tail is open.
+    pub segment_bytes: u64,
+}
+
+impl Config {
+    /// A spool in `dir` with the defaults of the configuration file.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            max_size: 2 << 30,
+            min_free: 256 << 20,
+            when_full: WhenFull::Reject,
+            commit_delay: Duration::ZERO,
+            max_pending: 8 << 20,
+            segment_bytes: 8 << 20,
+        }
+    }
+}
+
+/// What happens to new records while there is no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenFull {
+    /// They are refused, and devices try again.
+    Reject,
+}

@@ -127,11 +127,16 @@ pub struct NewRecord<'a> {
     pub headers: &'a [(String, Vec<u8>)],
     /// The Kafka value: one line of JSON, without a line end.
     pub value: &'a [u8],
+    /// The id that it has already, from the spool that accepted it first.
+    pub origin: Option<RecordId>,
 }
 
 /// A record as it stands in the spool.
 #[derive(Debug, Clone)]
 pub struct Record<'a> {
+    /// Its place in this spool.
+    pub sequence: Sequence,
+    /// Its name for good: that of the spool that accepted it first.
     pub id: RecordId,
     pub route: &'a Arc<Route>,
     pub key: Option<&'a [u8]>,

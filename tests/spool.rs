@@ -37,6 +37,7 @@ fn append_all(spool: &Spool, values: &[Vec<u8>]) -> Result<Vec<RecordId>, Append
                 received: Reception { at: Millis::now(), clock_synchronised: true },
                 headers: &[],
                 value,
+                origin: None,
             })
         })
         .collect::<Result<_, _>>()?;
@@ -310,6 +311,53 @@ fn a_lost_progress_file_repeats_and_skips_nothing() {
     assert!(after.writer.ledger().balances());
 }
 
+/// Fails when `start` marks only one slot of the progress (`write_both`): an older program would
+/// then believe the other.
+#[test]
+fn a_spool_of_the_first_format_is_read_and_marked_before_anything_new_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    copy_dir(
+        Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/spool-format-1")),
+        dir.path(),
+    )
+    .unwrap();
+    let mut spool = open(dir.path());
+    assert_eq!(spool.report.lost, []);
+    let block = |spool: &mut Spool| spool.reader.next_block().unwrap();
+    let mut keys = Vec::new();
+    while let Some(block) = block(&mut spool) {
+        keys.extend(block.records().map(|r| String::from_utf8(r.key.unwrap().to_vec()).unwrap()));
+    }
+    assert_eq!(keys, ["bus-1", "bus-2", "bus-3", "bus-4", "bus-5"]);
+    let progress = fs::read(dir.path().join("progress")).unwrap();
+    assert_eq!([progress[4], progress[progress.len() / 2 + 4]], [2, 2]);
+}
+
+#[test]
+fn a_record_of_another_spool_keeps_its_id() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open(dir.path());
+    let route = Arc::new(Route { path: "/".to_owned(), topic: "t".to_owned() });
+    let origin: RecordId = "00c0ffee00c0ffee:77".parse().unwrap();
+    let received = Reception { at: Millis(5), clock_synchronised: true };
+    let record = NewRecord {
+        route: &route,
+        key: None,
+        timestamp: Millis(7),
+        received,
+        headers: &[],
+        value: b"{}",
+        origin: Some(origin),
+    };
+    block_on(spool.writer.append(&record).unwrap()).unwrap();
+    spool.writer.close().unwrap();
+    drop(spool);
+    let mut spool = open(dir.path());
+    let block = spool.reader.next_block().unwrap().unwrap();
+    let read = block.records().next().unwrap();
+    assert_eq!((read.sequence, read.id), (Sequence(0), origin));
+}
+
 #[test]
 fn a_second_process_is_told_who_has_the_spool() {
     let dir = tempfile::tempdir().unwrap();
@@ -384,6 +432,7 @@ fn a_dropped_promise_does_not_take_the_record_back() {
         received,
         headers: &[],
         value: b"{}",
+        origin: None,
     };
     drop(spool.writer.append(&record).unwrap());
     wait_until("it is committed", || spool.writer.ledger().accepted == 1);

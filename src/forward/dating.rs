@@ -27,6 +27,7 @@ mod tests {
     fn a_clock_that_was_wrong_at_reception_does_not_date_the_record() {
         let route = Arc::new(Route { path: "/p".into(), topic: "t".into() });
         let record = |timestamp, clock_synchronised| Record {
+            sequence: Sequence(1),
             id: RecordId { epoch: Epoch(1), sequence: Sequence(1) },
             route: &route,
             key: None,

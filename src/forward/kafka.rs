@@ -226,7 +226,7 @@ impl Producer {
         for (key, value) in &record.headers {
             headers = headers.insert(Header { key, value: Some(*value) });
         }
-        let sequence = usize::try_from(record.id.sequence.0)
+        let sequence = usize::try_from(record.sequence.0)
             .map_err(|_| SendError::Failed(Failure::Invalid("sequence out of range".into())))?;
         let message = BaseRecord {
             topic: &record.route.topic,

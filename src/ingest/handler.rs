@@ -165,6 +165,7 @@ impl Handler {
                 received,
                 headers: &[],
                 value: json,
+                origin: None,
             };
             Ok(self.writer.append(&record)?)
         })

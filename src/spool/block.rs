@@ -1,6 +1,6 @@
 //! The block: one group commit, as bytes and back.
 //!
-//! # Layout, format 1
+//! # Layout, format 2
 //!
 //! All integers are little-endian; "number" is a variable-length integer (see `wire.rs`),
 //! "text" and "bytes" are a number of bytes, then the bytes.
@@ -8,7 +8,7 @@
 //! | offset | bytes | what |
 //! |---|---|---|
 //! | 0 | 4 | magic `WSBK` |
-//! | 4 | 1 | format version, 1 |
+//! | 4 | 1 | format version: 2, or 1 (which has no flag 8) |
 //! | 5 | 1 | codec: 0 as it is, 1 zstd |
 //! | 6 | 2 | 0 |
 //! | 8 | 8 | epoch |
@@ -22,9 +22,11 @@
 //! The raw bytes hold the records in order, then the table of routes:
 //!
 //! - record: route's place in the table (number); flags (1 byte: 1 has a key, 2 clock not
-//!   synchronised, 4 has a timestamp of its own); reception less base time (signed number);
-//!   timestamp less reception (signed number, with flag 4); key (bytes, with flag 1);
-//!   headers (number, then name as text and value as bytes for each); value (bytes).
+//!   synchronised, 4 has a timestamp of its own, 8 was accepted by another spool first);
+//!   reception less base time (signed number); timestamp less reception (signed number, with
+//!   flag 4); epoch (8 bytes) and sequence (number) of its id (with flag 8, else they are the
+//!   block's epoch and the record's sequence here); key (bytes, with flag 1); headers (number,
+//!   then name as text and value as bytes for each); value (bytes).
 //! - table: number of routes, then path and topic (text) for each.
 //!
 //! A record's sequence is the block's first plus its place. Integrity is the parts' matter
@@ -38,7 +40,8 @@ use crate::record::{Epoch, Millis, NewRecord, Reception, Record, RecordId, Route
 use std::sync::Arc;
 
 const MAGIC: [u8; 4] = *b"WSBK";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+const OLDEST: u8 = 1;
 /// Bytes before the compressed records.
 pub const HEADER_LEN: usize = 44;
 /// Raw bytes of a block, at most; a length beyond it is not believed.
@@ -47,6 +50,7 @@ pub const MAX_RAW: usize = 8 << 20;
 const HAS_KEY: u8 = 1;
 const CLOCK_UNSYNCHRONISED: u8 = 2;
 const HAS_TIMESTAMP: u8 = 4;
+const HAS_ORIGIN: u8 = 8;
 
 /// The records of a block while they are gathered: what `append` adds to.
 #[derive(Debug, Default)]
@@ -71,11 +75,16 @@ impl Draft {
         raw.push(
             flag(record.key.is_some(), HAS_KEY)
                 | flag(!record.received.clock_synchronised, CLOCK_UNSYNCHRONISED)
-                | flag(own_timestamp, HAS_TIMESTAMP),
+                | flag(own_timestamp, HAS_TIMESTAMP)
+                | flag(record.origin.is_some(), HAS_ORIGIN),
         );
         wire::put_signed(raw, record.received.at.0.wrapping_sub(base.0));
         if own_timestamp {
             wire::put_signed(raw, record.timestamp.0.wrapping_sub(record.received.at.0));
+        }
+        if let Some(origin) = record.origin {
+            raw.extend_from_slice(&origin.epoch.0.to_le_bytes());
+            wire::put_varint(raw, origin.sequence.0);
         }
         if let Some(key) = record.key {
             wire::put_bytes(raw, key);
@@ -225,7 +234,7 @@ pub fn read_header(bytes: &[u8]) -> Result<Header, Malformed> {
         compressed: head[5] == 1,
     };
     let sound = head[..4] == MAGIC
-        && head[4] == VERSION
+        && (OLDEST..=VERSION).contains(&head[4])
         && head[5] <= 1
         && header.count > 0
         && header.raw_len as usize <= MAX_RAW
@@ -314,11 +323,11 @@ impl Block {
         }
         let place = usize::try_from(sequence.since(self.header.first)).ok()?;
         let mut rest = &self.raw[*self.starts.get(place)? as usize..];
-        let id = RecordId { epoch: self.header.epoch, sequence };
         // `decode` has read this record before: it is well formed.
         let fields = take_record(&mut rest, self.header.base, &self.routes).ok()?;
         Some(Record {
-            id,
+            sequence,
+            id: fields.origin.unwrap_or(RecordId { epoch: self.header.epoch, sequence }),
             route: fields.route,
             key: fields.key,
             timestamp: fields.timestamp,
@@ -334,6 +343,7 @@ struct Fields<'a> {
     key: Option<&'a [u8]>,
     timestamp: Millis,
     received: Reception,
+    origin: Option<RecordId>,
     headers: Vec<(&'a str, &'a [u8])>,
     value: &'a [u8],
 }
@@ -352,6 +362,12 @@ fn take_record<'a>(
     } else {
         Millis(at.0.wrapping_add(wire::take_signed(rest)?))
     };
+    let origin = if flags & HAS_ORIGIN == 0 {
+        None
+    } else {
+        let epoch = Epoch(wire::take_u64(rest)?);
+        Some(RecordId { epoch, sequence: Sequence(wire::take_varint(rest)?) })
+    };
     let key = if flags & HAS_KEY == 0 { None } else { Some(wire::take_bytes(rest)?) };
     let mut headers = Vec::new();
     for _ in 0..wire::take_varint(rest)? {
@@ -359,5 +375,5 @@ fn take_record<'a>(
     }
     let value = wire::take_bytes(rest)?;
     let received = Reception { at, clock_synchronised: flags & CLOCK_UNSYNCHRONISED == 0 };
-    Ok(Fields { route, key, timestamp, received, headers, value })
+    Ok(Fields { route, key, timestamp, received, origin, headers, value })
 }

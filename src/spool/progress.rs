@@ -13,7 +13,7 @@
 //! | offset | bytes | what |
 //! |---|---|---|
 //! | 0 | 4 | magic `WSPR` |
-//! | 4 | 1 | format version, 1 |
+//! | 4 | 1 | format version of the whole spool: 2, or 1 |
 //! | 5 | 1 | 1 after a clean stop, else 0 |
 //! | 6 | 2 | 0 |
 //! | 8 | 8 | turn |
@@ -28,7 +28,8 @@
 //!
 //! A program that changes any of the spool's formats raises this version, and writes both slots
 //! before anything else: an older one then knows that it must not touch what it does not
-//! understand.
+//! understand. Version 2 brought records that keep the id of another spool (`block.rs`); what
+//! version 1 wrote is read as it is.
 //!
 //! The watermark may lag behind what Kafka has: a lagging one repeats, never skips.
 
@@ -42,7 +43,8 @@ use std::path::Path;
 /// Bytes of one slot; holds some 3,800 ranges.
 pub const SLOT_LEN: usize = 64 * 1024;
 const MAGIC: [u8; 4] = *b"WSPR";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+const OLDEST: u8 = 1;
 const FIXED_LEN: usize = 100;
 const RANGE_LEN: usize = 17;
 
@@ -206,7 +208,7 @@ impl Progress {
         let len = count.checked_mul(RANGE_LEN)?.checked_add(FIXED_LEN)?;
         let crc = slot.get(len..)?.first_chunk()?;
         if slot[..4] != MAGIC
-            || slot[4] != VERSION
+            || !(OLDEST..=VERSION).contains(&slot[4])
             || crc32c::crc32c(&slot[..len]) != u32::from_le_bytes(*crc)
         {
             return None;
@@ -273,6 +275,13 @@ impl ProgressFile {
         self.file.sync_data()?;
         self.turn = turn;
         Ok(())
+    }
+
+    /// [`ProgressFile::write`], into both slots: whichever of them is damaged later, the other
+    /// says the same.
+    pub fn write_both(&mut self, progress: &Progress) -> io::Result<()> {
+        self.write(progress)?;
+        self.write(progress)
     }
 }
 
@@ -350,11 +359,11 @@ mod tests {
         let path = dir.path().join("progress");
         let mut bytes = vec![0; 2 * SLOT_LEN];
         for slot in bytes.chunks_mut(SLOT_LEN) {
-            slot[..5].copy_from_slice(b"WSPR\x02");
+            slot[..5].copy_from_slice(b"WSPR\x03");
         }
         std::fs::write(&path, &bytes).unwrap();
         let error = ProgressFile::open(&path).unwrap_err().to_string();
-        assert!(error.contains("format 2"), "{error}");
+        assert!(error.contains("format 3"), "{error}");
         assert_eq!(std::fs::read(&path).unwrap(), bytes);
     }
 

@@ -105,7 +105,8 @@ pub fn start(dir: &Path) -> Result<Found, OpenError> {
     progress.clean = false;
     progress.acknowledged = at;
     let mut books = Books { file, progress };
-    books.file.write(&books.progress).map_err(wrong("write the progress in"))?;
+    // Both slots, since they also say which format what comes next is written in.
+    books.file.write_both(&books.progress).map_err(wrong("write the progress in"))?;
     dir::sync(dir).map_err(wrong("sync"))?;
     Ok(Found { books, entries, next: at, lost, last_stop })
 }

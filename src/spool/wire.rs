@@ -35,6 +35,13 @@ pub fn take_u8(input: &mut &[u8]) -> Result<u8, Malformed> {
     Ok(*first)
 }
 
+/// Takes eight bytes off the front, little-endian.
+pub fn take_u64(input: &mut &[u8]) -> Result<u64, Malformed> {
+    let (first, rest) = input.split_first_chunk().ok_or(Malformed)?;
+    *input = rest;
+    Ok(u64::from_le_bytes(*first))
+}
+
 /// Takes one variable-length integer off the front.
 pub fn take_varint(input: &mut &[u8]) -> Result<u64, Malformed> {
     let mut value = 0_u64;

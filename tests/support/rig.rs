@@ -105,6 +105,7 @@ impl Rig {
                 received: Reception { at: now, clock_synchronised: number % 2 == 0 },
                 headers: &[],
                 value: value.as_bytes(),
+                origin: None,
             };
             last = Some(self.writer.append(&record).unwrap());
         }
@@ -126,6 +127,7 @@ impl Rig {
             received: Reception { at: now, clock_synchronised: self.next.is_multiple_of(2) },
             headers: &headers,
             value: value.as_bytes(),
+            origin: None,
         };
         self.writer.append(&record).unwrap().await.unwrap();
         self.next += 1;

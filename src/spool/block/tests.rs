@@ -12,6 +12,7 @@ struct Owned {
     synchronised: bool,
     headers: Vec<(String, Vec<u8>)>,
     value: Vec<u8>,
+    origin: Option<(u64, u64)>,
 }
 
 fn any_record() -> impl Strategy<Value = Owned> {
@@ -25,21 +26,20 @@ fn any_record() -> impl Strategy<Value = Owned> {
         any::<bool>(),
         headers,
         bytes(),
+        prop::option::of((any::<u64>(), any::<u64>())),
     )
-        .prop_map(|(route, key, timestamp, received, synchronised, headers, value)| Owned {
-            route,
-            key,
-            timestamp,
-            received,
-            synchronised,
-            headers,
-            value,
+        .prop_map(|(route, key, timestamp, received, synchronised, headers, value, origin)| {
+            Owned { route, key, timestamp, received, synchronised, headers, value, origin }
         })
 }
 
 fn routes() -> Vec<Arc<Route>> {
     let route = |i| Route { path: format!("/{i}"), topic: format!("t{i}") };
     (0..3).map(|i| Arc::new(route(i))).collect()
+}
+
+fn id((epoch, sequence): (u64, u64)) -> RecordId {
+    RecordId { epoch: Epoch(epoch), sequence: Sequence(sequence) }
 }
 
 fn encode(records: &[Owned]) -> Vec<u8> {
@@ -53,6 +53,7 @@ fn encode(records: &[Owned]) -> Vec<u8> {
             received: Reception { at: Millis(r.received), clock_synchronised: r.synchronised },
             headers: &r.headers,
             value: &r.value,
+            origin: r.origin.map(id),
         });
     }
     let mut encoder = Encoder::new().unwrap();
@@ -67,7 +68,9 @@ proptest! {
         prop_assert_eq!(block.first(), Sequence(100));
         prop_assert_eq!(block.end().since(block.first()), records.len() as u64);
         for (place, (got, want)) in block.records().zip(&records).enumerate() {
-            prop_assert_eq!(got.id, RecordId { epoch: Epoch(9), sequence: Sequence(100 + place as u64) });
+            let here = 100 + place as u64;
+            prop_assert_eq!(got.sequence, Sequence(here));
+            prop_assert_eq!(got.id, id(want.origin.unwrap_or((9, here))));
             prop_assert_eq!(got.route, &routes[want.route]);
             prop_assert_eq!(got.key, want.key.as_deref());
             prop_assert_eq!(got.timestamp, Millis(want.timestamp));
@@ -103,10 +106,11 @@ fn a_block_can_be_read_from_its_middle() {
         synchronised: true,
         headers: vec![],
         value: vec![1],
+        origin: None,
     };
     let block = Block::decode(&encode(&[record.clone(), record.clone(), record])).unwrap();
     let block = block.starting_at(Sequence(101));
-    let sequences: Vec<_> = block.records().map(|r| r.id.sequence.0).collect();
+    let sequences: Vec<_> = block.records().map(|r| r.sequence.0).collect();
     assert_eq!(sequences, [101, 102]);
     assert!(block.record(Sequence(100)).is_none());
     assert!(block.record(Sequence(103)).is_none());
@@ -122,6 +126,7 @@ fn a_length_that_cannot_be_is_not_believed() {
         synchronised: true,
         headers: vec![],
         value: vec![1],
+        origin: None,
     }]);
     bytes[28..32].copy_from_slice(&u32::MAX.to_le_bytes());
     assert_eq!(read_header(&bytes), Err(Malformed));

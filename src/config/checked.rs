@@ -104,8 +104,13 @@ fn spool(checking: &mut Checking<'_>) -> Option<spool::Config> {
     // Two segments: one that is drained and one that is written.
     let max_size = checking.setting(&MAX_SIZE, |v| value::size(v, &(16 * MIB..=1024 * TIB)));
     let min_free = checking.setting(&MIN_FREE, |v| value::size(v, &(0..=TIB)));
-    let when_full = checking
-        .choice(&WHEN_FULL, &[("reject", Some(spool::WhenFull::Reject)), ("drop-oldest", None)]);
+    let when_full = checking.choice(
+        &WHEN_FULL,
+        &[
+            ("reject", Some(spool::WhenFull::Reject)),
+            ("drop-oldest", Some(spool::WhenFull::DropOldest)),
+        ],
+    );
     let commit_delay = checking.duration(&COMMIT_DELAY, 0, 1_000);
     let max_pending = checking.bytes(&MAX_PENDING, 64 * KIB, 256 * MIB);
     if let (Some(size), Some(pending)) = (max_size, max_pending)

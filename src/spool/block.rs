@@ -253,6 +253,8 @@ pub struct Block {
     starts: Vec<u32>,
     /// Records below this are not given out.
     from: Sequence,
+    /// Nor are those from here on.
+    until: Sequence,
 }
 
 impl Block {
@@ -286,13 +288,14 @@ impl Block {
         if !rest.is_empty() {
             return Err(Malformed);
         }
-        Ok(Self { header, from: header.first, raw, routes, starts })
+        Ok(Self { header, from: header.first, until: header.end(), raw, routes, starts })
     }
 
-    /// The same block, giving out only the records at or above `from`.
+    /// The same block, giving out only the records from `from` to `until` (exclusive).
     #[must_use]
-    pub fn starting_at(mut self, from: Sequence) -> Self {
-        self.from = from.clamp(self.header.first, self.header.end());
+    pub fn between(mut self, from: Sequence, until: Sequence) -> Self {
+        self.from = from.clamp(self.from, self.until);
+        self.until = until.clamp(self.from, self.until);
         self
     }
 
@@ -301,9 +304,9 @@ impl Block {
         self.from
     }
 
-    /// One past the last sequence.
+    /// One past the sequence of the last record given out.
     pub fn end(&self) -> Sequence {
-        self.header.end()
+        self.until
     }
 
     /// When the first record of the block was received.
@@ -316,9 +319,9 @@ impl Block {
         (self.from.0..self.end().0).filter_map(|sequence| self.record(Sequence(sequence)))
     }
 
-    /// One record; `None` when it is not in this block, or lies below [`Block::first`].
+    /// One record; `None` when it is not among those given out.
     pub fn record(&self, sequence: Sequence) -> Option<Record<'_>> {
-        if sequence < self.from {
+        if sequence < self.from || sequence >= self.until {
             return None;
         }
         let place = usize::try_from(sequence.since(self.header.first)).ok()?;

@@ -83,12 +83,25 @@ impl Catalog {
         self.entries.iter().find(|entry| entry.end.is_none_or(|end| end > sequence))
     }
 
-    /// The oldest segment, if nothing in it is needed any more once all below `watermark` is
-    /// done and it is closed for good.
-    pub fn first_done(&self, watermark: Sequence) -> Option<&Entry> {
-        let first = self.entries.first()?;
-        let done = first.live.is_none() && first.end.is_some_and(|end| end <= watermark);
-        done.then_some(first)
+    /// The oldest segment that is closed for good and in which nothing is needed any more: what
+    /// waits from a sequence on begins where `waiting` says.
+    pub fn first_done(&self, waiting: impl Fn(Sequence) -> Sequence) -> Option<&Entry> {
+        let done = |entry: &&Entry| {
+            entry.live.is_none() && entry.end.is_some_and(|end| end <= waiting(entry.id.first))
+        };
+        self.entries.iter().find(done)
+    }
+
+    /// The oldest segment that is closed for good and whose sequences (first, end) are `free`, and
+    /// where it ends.
+    pub fn oldest_closed(
+        &self,
+        free: impl Fn(Sequence, Sequence) -> bool,
+    ) -> Option<(SegmentId, Sequence)> {
+        let closed = self.entries.iter().filter(|entry| entry.live.is_none());
+        closed
+            .filter_map(|entry| Some((entry.id, entry.end?)))
+            .find(|(id, end)| free(id.first, *end))
     }
 
     /// Forgets a segment; gives its database, if open, to be shut outside the catalog's lock.
@@ -177,9 +190,15 @@ mod tests {
     }
 
     #[test]
-    fn only_the_oldest_segment_and_only_when_all_of_it_is_done_is_free_to_go() {
+    fn a_segment_is_free_to_go_only_when_all_of_it_is_done() {
         let catalog = Catalog::new(vec![sealed(0, 10), sealed(10, 30)]);
-        assert!(catalog.first_done(Sequence(9)).is_none());
-        assert_eq!(catalog.first_done(Sequence(30)).unwrap().id.first, Sequence(0));
+        let done = |watermark: u64| {
+            let entry = catalog.first_done(|first| first.max(Sequence(watermark)))?;
+            Some(entry.id.first.0)
+        };
+        assert_eq!([done(9), done(10), done(30)], [None, Some(0), Some(0)]);
+        // The second was taken out before its turn.
+        let removed = |first: Sequence| if first.0 == 10 { Sequence(30) } else { first };
+        assert_eq!(catalog.first_done(removed).unwrap().id.first, Sequence(10));
     }
 }

@@ -44,4 +44,6 @@ impl Config {
 pub enum WhenFull {
     /// They are refused, and devices try again.
     Reject,
+    /// The oldest ones that were not handed to Kafka make room, a segment at a time.
+    DropOldest,
 }

@@ -110,8 +110,7 @@ fn retire(shared: &Shared, live: Arc<LiveSegment>) {
 fn free(shared: &Shared, stuck: &mut bool) {
     shared.free_asked.store(false, Relaxed);
     loop {
-        let watermark = shared.watermark();
-        let Some(done) = lock(&shared.catalog).first_done(watermark).cloned() else { return };
+        let Some(done) = shared.first_done() else { return };
         let path = shared.config.dir.join(done.id.to_string());
         let freed = shared.save_progress().and_then(|()| {
             if done.seal.is_some_and(|seal| seal.damaged) {

@@ -18,6 +18,7 @@
 //! - `block.rs`, `part.rs`, `wire.rs`: a group commit as bytes;
 //! - `segment.rs`, `store.rs`: the tail on the disk; `catalog.rs`: all segments; `scan.rs`,
 //!   `reader.rs`: reading them;
+//! - `removal.rs`: what leaves otherwise than by delivery; `claims.rs`: who may have what;
 //! - `progress.rs`: how far it has come; `keeper.rs`: housekeeping; `start.rs`: after a stop;
 //! - `config.rs`: what is set; `dir.rs`: the directory; `shared.rs`, `mutex.rs`: what all of them share.
 //!
@@ -26,6 +27,7 @@
 mod batch;
 mod block;
 mod catalog;
+mod claims;
 mod config;
 mod dir;
 mod keeper;
@@ -33,6 +35,7 @@ mod mutex;
 mod part;
 mod progress;
 mod reader;
+mod removal;
 mod scan;
 mod segment;
 mod shared;
@@ -43,8 +46,10 @@ mod writer;
 
 pub use batch::{Acks, Append};
 pub use block::Block;
+pub use claims::HoldError;
 pub use config::{Config, WhenFull};
 pub use reader::{ReadError, SpoolReader};
+pub use removal::Hold;
 
 use crate::histogram;
 use crate::ledger::Ledger;
@@ -194,13 +199,16 @@ fn open_on(config: Config, stores: Arc<dyn store::Stores>) -> Result<Spool, Open
     let running = Running {
         commit: commit.map_err(wrong("start a thread for"))?,
         keeper: keeper.map_err(wrong("start a thread for"))?,
-        chores: chores.clone(),
     };
-    let owner = Arc::new(Owner { shared: shared.clone(), running: Mutex::new(Some(running)) });
+    let owner = Owner {
+        shared: shared.clone(),
+        chores: chores.clone(),
+        running: Mutex::new(Some(running)),
+    };
     Ok(Spool {
         acks: shared.ready.acks(),
         reader: SpoolReader::new(shared, chores),
-        writer: SpoolWriter { owner },
+        writer: SpoolWriter { owner: Arc::new(owner) },
         report,
     })
 }
@@ -262,6 +270,13 @@ impl SpoolWriter {
         Some(format!("{what} of the spool has been under way for {} s", elapsed.as_secs()))
     }
 
+    /// Keeps what waits of `first` to `end` (exclusive) from the reader, as far as it was never
+    /// handed out, to be taken out by an operator's hand.
+    pub fn hold(&self, first: Sequence, end: Sequence) -> Result<Hold, HoldError> {
+        let Owner { shared, chores, .. } = &*self.owner;
+        Hold::take(shared.clone(), chores.clone(), first, end)
+    }
+
     pub fn depth(&self) -> Depth {
         self.owner.shared.depth()
     }
@@ -281,6 +296,7 @@ impl SpoolWriter {
 #[derive(Debug)]
 struct Owner {
     shared: Arc<Shared>,
+    chores: Sender<Chore>,
     running: Mutex<Option<Running>>,
 }
 
@@ -288,7 +304,6 @@ struct Owner {
 struct Running {
     commit: JoinHandle<()>,
     keeper: JoinHandle<io::Result<()>>,
-    chores: Sender<Chore>,
 }
 
 impl Owner {
@@ -297,7 +312,7 @@ impl Owner {
         self.shared.queue.close();
         let committed = running.commit.join();
         // A keeper that has ended already says why when it is joined.
-        let _ = running.chores.send(Chore::Close);
+        let _ = self.chores.send(Chore::Close);
         let kept = running.keeper.join();
         let (Ok(()), Ok(kept)) = (committed, kept) else {
             return Err(CloseError("one of its threads panicked".to_owned()));

@@ -117,8 +117,8 @@ impl Progress {
     }
 
     /// Lists `range` as removed; what of it is listed already, or lies below the watermark, stays
-    /// as it is.
-    pub fn remove(&mut self, range: Range) -> Result<(), TooManyRanges> {
+    /// as it is. Gives what was not.
+    pub fn remove(&mut self, range: Range) -> Result<Vec<Range>, TooManyRanges> {
         let mut first = range.first.max(self.watermark);
         let mut new = Vec::new();
         for known in self.ranges.iter().filter(|known| known.end > range.first) {
@@ -129,7 +129,8 @@ impl Progress {
         }
         new.push(Range { first, ..range });
         let mut all = self.ranges.clone();
-        all.extend(new.into_iter().filter(|new| new.first < new.end));
+        new.retain(|new| new.first < new.end);
+        all.extend(&new);
         all.sort_by_key(|range| range.first);
         all.dedup_by(|next, last| {
             let joins = last.kind == next.kind && last.end == next.first;
@@ -142,7 +143,7 @@ impl Progress {
             return Err(TooManyRanges);
         }
         self.ranges = all;
-        Ok(())
+        Ok(new)
     }
 
     /// `from`, moved past the removed ranges that begin there.
@@ -151,6 +152,11 @@ impl Progress {
             if range.first <= at { at.max(range.end) } else { at }
         };
         self.ranges.iter().fold(from, inside)
+    }
+
+    /// Where the next removed range above `from` begins.
+    pub fn next_removed(&self, from: Sequence) -> Option<Sequence> {
+        self.ranges.iter().map(|range| range.first).find(|first| *first > from)
     }
 
     /// The books, when sequences below `accepted` have been assigned.

@@ -55,10 +55,12 @@ impl SpoolReader {
     /// two blocks is a range that was removed or lost.
     pub fn next_block(&mut self) -> Result<Option<Block>, ReadError> {
         loop {
-            let published = self.shared.published();
-            if self.position >= published {
+            let (position, readable) = self.shared.readable(self.position);
+            self.position = position;
+            if position >= readable {
                 return Ok(None);
             }
+            let published = self.shared.published();
             let Some(entry) = lock(&self.shared.catalog).holding(self.position).cloned() else {
                 // Every published sequence above the watermark is in a segment, or listed.
                 self.position = published;
@@ -83,7 +85,9 @@ impl SpoolReader {
                 self.position = readable_from;
             }
             if let Some(block) = found {
-                let block = block.starting_at(self.position);
+                let block = block.between(self.position, end);
+                // Removed or held since this was read: the loop looks again.
+                let Some(block) = self.shared.hand_out(block) else { continue };
                 self.position = block.end();
                 lock(&self.shared.ahead).push_back((block.end(), block.received()));
                 return Ok(Some(block));
@@ -93,7 +97,7 @@ impl SpoolReader {
 
     /// Waits until something is published that was not read.
     pub async fn readable(&self) {
-        while self.position >= self.shared.published() {
+        while self.position >= self.shared.readable(self.position).1 {
             self.shared.readable.notified().await;
         }
     }
@@ -118,8 +122,7 @@ impl SpoolReader {
     /// are freed in the background.
     pub fn advance_watermark(&mut self, to: Sequence) {
         self.shared.advance_watermark(to.min(self.position));
-        let done = lock(&self.shared.catalog).first_done(self.shared.watermark()).is_some();
-        if done && !self.shared.free_asked.swap(true, AcqRel) {
+        if self.shared.first_done().is_some() && !self.shared.free_asked.swap(true, AcqRel) {
             // The keeper is gone only after a close, which has freed what there was.
             let _ = self.keeper.send(Chore::Free);
         }

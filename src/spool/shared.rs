@@ -3,12 +3,12 @@
 //! Locks are short, and where two are needed the catalog's is taken last.
 
 use super::batch::{Queue, Ready};
-use super::catalog::Catalog;
+use super::catalog::{Catalog, Entry};
+use super::claims::Claims;
 use super::mutex::lock;
-use super::progress::{Progress, ProgressFile, Range, Removal};
-use super::segment::SegmentId;
+use super::progress::{Progress, ProgressFile};
 use super::store::Stores;
-use super::{AppendError, Config, Depth};
+use super::{AppendError, Config, Depth, WhenFull};
 use crate::histogram::Histogram;
 use crate::ledger::Ledger;
 use crate::record::{Epoch, Millis, Sequence};
@@ -63,6 +63,7 @@ pub struct Shared {
 pub struct Books {
     pub file: ProgressFile,
     pub progress: Progress,
+    pub claims: Claims,
 }
 
 /// Counted since the process started.
@@ -97,32 +98,6 @@ impl Shared {
         books.file.write(&books.progress)
     }
 
-    /// Writes down, for good, that these sequences were lost; what is known already stays.
-    pub fn record_loss(
-        &self,
-        segment: SegmentId,
-        first: Sequence,
-        end: Sequence,
-    ) -> io::Result<()> {
-        let books = &mut *lock(&self.books);
-        // A copy first: what could not be written must not pass for known the next time.
-        let mut progress = books.progress.clone();
-        let range = Range { kind: Removal::Lost, first, end };
-        progress.remove(range).map_err(io::Error::other)?;
-        if progress != books.progress {
-            tracing::error!("sequences {first} to {} are lost: {segment} is damaged", end.0 - 1);
-            books.file.write(&progress)?;
-            books.progress = progress;
-        }
-        let marked = lock(&self.catalog).mark_damaged(segment);
-        let path = self.config.dir.join(segment.to_string());
-        if let Some(Err(error)) = marked.map(|seal| seal.write(&path)) {
-            // The books are right all the same; the file will be deleted instead of kept.
-            tracing::warn!("cannot mark {segment} as damaged: {error}");
-        }
-        Ok(())
-    }
-
     /// Moves the watermark to `to`, and past what was removed right behind it. Never back.
     pub fn advance_watermark(&self, to: Sequence) {
         let past = lock(&self.books).progress.past_removed(to.max(self.watermark()));
@@ -131,6 +106,14 @@ impl Shared {
         while ahead.front().is_some_and(|(end, _)| *end <= past) {
             ahead.pop_front();
         }
+    }
+
+    /// The oldest segment in which nothing is needed any more: delivered, or removed.
+    pub fn first_done(&self) -> Option<Entry> {
+        let watermark = self.watermark();
+        let books = lock(&self.books);
+        let waiting = |first: Sequence| books.progress.past_removed(first.max(watermark));
+        lock(&self.catalog).first_done(waiting).cloned()
     }
 
     pub fn ledger(&self) -> Ledger {
@@ -164,11 +147,32 @@ impl Shared {
         Ok(())
     }
 
+    /// [`Shared::check_room`]; where there is none it is made, if that is the policy, at the cost
+    /// of the oldest records.
+    pub fn make_room(&self) -> Result<(), AppendError> {
+        loop {
+            let Err(full) = self.check_room() else { return Ok(()) };
+            match self.config.when_full {
+                WhenFull::Reject => return Err(full),
+                WhenFull::DropOldest => match self.drop_oldest() {
+                    Ok(Some(_)) => {}
+                    Ok(None) => return Err(full),
+                    Err(error) => return Err(AppendError::from_io(&error)),
+                },
+            }
+        }
+    }
+
     /// Looks again whether records can be taken. After a failed write the disk is tried, by the
     /// progress file: waiting for the next request to find out would look like health.
     pub fn look_for_room(&self) {
         let failed = matches!(self.queue.refusal(), Some(AppendError::Failed(_)));
-        let refusal = self.check_room().and_then(|()| {
+        let room = self.check_room().or_else(|full| {
+            // Made when a record comes for it, and not before.
+            let can_be_made = self.config.when_full == WhenFull::DropOldest && self.can_drop();
+            if can_be_made { Ok(()) } else { Err(full) }
+        });
+        let refusal = room.and_then(|()| {
             let tried = if failed { self.save_progress() } else { Ok(()) };
             tried.map_err(|error| AppendError::from_io(&error))
         });

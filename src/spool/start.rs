@@ -13,6 +13,7 @@
 //! It deliberately does not verify sealed segments: the reader does, when it comes to them.
 
 use super::catalog::Entry;
+use super::claims::Claims;
 use super::dir;
 use super::progress::{Progress, ProgressFile, Range, Removal};
 use super::scan::Scanned;
@@ -70,7 +71,8 @@ pub fn start(dir: &Path) -> Result<Found, OpenError> {
     let watermark = progress.past_removed(progress.watermark());
     progress.advance(watermark);
 
-    let mut survey = Survey { dir, watermark, trusted, entries: Vec::new(), missing: Vec::new() };
+    let (entries, missing) = (Vec::new(), Vec::new());
+    let mut survey = Survey { dir, progress: &progress, trusted, entries, missing };
     let mut at = watermark;
     for (place, id) in ids.iter().enumerate() {
         let next = ids[place + 1..].iter().map(|id| id.first).find(|first| *first > id.first);
@@ -91,20 +93,20 @@ pub fn start(dir: &Path) -> Result<Found, OpenError> {
         at = progress.acknowledged;
     }
     let Survey { entries, missing, .. } = survey;
-    let lost_before = progress.ledger(at).lost;
-    for (first, end) in &missing {
-        let range = Range { kind: Removal::Lost, first: *first, end: *end };
-        progress
-            .remove(range)
+    let mut lost = Vec::new();
+    for (first, end) in missing {
+        let new = progress
+            .remove(Range { kind: Removal::Lost, first, end })
             .map_err(|error| wrong("write down the losses in")(io::Error::other(error)))?;
+        lost.extend(new.iter().map(|range| (range.first, range.end)));
     }
-    let lost = if progress.ledger(at).lost > lost_before { missing } else { Vec::new() };
     let past = progress.past_removed(progress.watermark());
     progress.advance(past);
     progress.boot_id = boot_id;
     progress.clean = false;
     progress.acknowledged = at;
-    let mut books = Books { file, progress };
+    let claims = Claims::new(progress.watermark());
+    let mut books = Books { file, progress, claims };
     // Both slots, since they also say which format what comes next is written in.
     books.file.write_both(&books.progress).map_err(wrong("write the progress in"))?;
     dir::sync(dir).map_err(wrong("sync"))?;
@@ -123,7 +125,8 @@ fn list(dir: &Path) -> io::Result<Vec<SegmentId>> {
 
 struct Survey<'a> {
     dir: &'a Path,
-    watermark: Sequence,
+    /// As it was found, at a watermark that is past what was removed there.
+    progress: &'a Progress,
     /// The marks are known; without them nothing that ever held a part is thrown away.
     trusted: bool,
     entries: Vec<Entry>,
@@ -166,7 +169,7 @@ impl Survey<'_> {
         if at < id.first {
             self.missing.push((at, id.first));
         }
-        if seal.end <= self.watermark || seal.records == 0 {
+        if seal.end <= self.waiting(id.first) || seal.records == 0 {
             if seal.damaged {
                 dir::quarantine(self.dir, &path)?;
             } else {
@@ -213,9 +216,14 @@ impl Survey<'_> {
         Ok((begin < seal.end).then_some(seal))
     }
 
+    /// Where from `from` on something ought to be there that is neither delivered nor removed.
+    fn waiting(&self, from: Sequence) -> Sequence {
+        self.progress.past_removed(from.max(self.progress.watermark()))
+    }
+
     /// Extends the seal to `to` over what is not there.
     fn miss(&mut self, seal: &mut Seal, to: Sequence) {
-        let from = seal.end.max(self.watermark);
+        let from = self.waiting(seal.end);
         if from < to {
             seal.damaged = true;
             self.missing.push((from, to));

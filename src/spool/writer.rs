@@ -86,7 +86,7 @@ impl Committer {
         if let Some(broken) = self.shared.failure.get() {
             return Err(AppendError::Failed(broken.clone()));
         }
-        if let Err(full) = self.shared.check_room() {
+        if let Err(full) = self.shared.make_room() {
             // A tail that is delivered can be freed only once it is closed.
             self.leave_tail();
             self.shared.queue.refuse(Some(full.clone()));

@@ -65,6 +65,11 @@ pub fn judge(facts: &Snapshot, troubles: &[String]) -> Judgement {
     for trouble in troubles {
         said.say(Verdict::Attention, trouble.trim_end_matches('.').to_owned());
     }
+    if facts.ledger.dropped > 0 {
+        let text = format!("{} dropped to make room", were(facts.ledger.dropped));
+        // The operator's own policy: no reason to call anybody.
+        said.say(Verdict::Ok, text);
+    }
     losses(facts, &mut said);
     said.judgement()
 }
@@ -246,6 +251,10 @@ fn held(routes: &[Route], said: &mut Said) {
             said.say(Verdict::Attention, text);
         }
     }
+}
+
+fn were(number: u64) -> String {
+    format!("{} {}", count(number, "record"), if number == 1 { "was" } else { "were" })
 }
 
 fn of_records(number: u64) -> String {

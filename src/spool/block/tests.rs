@@ -109,7 +109,7 @@ fn a_block_can_be_read_from_its_middle() {
         origin: None,
     };
     let block = Block::decode(&encode(&[record.clone(), record.clone(), record])).unwrap();
-    let block = block.starting_at(Sequence(101));
+    let block = block.between(Sequence(101), Sequence(900));
     let sequences: Vec<_> = block.records().map(|r| r.sequence.0).collect();
     assert_eq!(sequences, [101, 102]);
     assert!(block.record(Sequence(100)).is_none());

@@ -1,0 +1,176 @@
+//! What leaves the spool by another way than delivery, and who may have which record.
+//!
+//! A record has one way out: it is handed to the reader's owner, who delivers it, or it is taken out
+//! by policy ([`Shared::drop_oldest`]) or by an operator's hand ([`Hold`]). Both ways are decided under
+//! the lock of the books, so that no record takes two: what was handed out once is not taken
+//! out any more, and what is held or taken out is not handed out.
+//!
+//! The order that is kept: a removal is synced into the progress before anything is unlinked. A
+//! start finishes the unlinking by what is listed.
+//!
+//! It deliberately does not know why a range is to go, nor what becomes of it elsewhere.
+
+use super::block::Block;
+use super::claims::HoldError;
+use super::dir;
+use super::keeper::Chore;
+use super::mutex::lock;
+use super::progress::{Range, Removal};
+use super::segment::SegmentId;
+use super::shared::{Books, Shared};
+use crate::record::Sequence;
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+
+impl Shared {
+    /// `from`, moved past what is removed there, and how far reading may go from there on.
+    pub fn readable(&self, from: Sequence) -> (Sequence, Sequence) {
+        let books = lock(&self.books);
+        let from = books.progress.past_removed(from);
+        (from, books.claims.limit(from, self.published()))
+    }
+
+    /// Hands out what of the block may be handed out: its first records that are neither removed nor
+    /// held. `None` when there are none by now.
+    pub fn hand_out(&self, block: Block) -> Option<Block> {
+        let books = &mut *lock(&self.books);
+        let first = books.progress.past_removed(block.first());
+        let until = books.progress.next_removed(first).unwrap_or(block.end()).min(block.end());
+        let until = books.claims.limit(first, until);
+        if first >= until {
+            return None;
+        }
+        books.claims.hand_out(until);
+        Some(block.between(first, until))
+    }
+
+    /// Lists the ranges as removed; gives how many records that were not listed yet.
+    fn remove(&self, ranges: impl IntoIterator<Item = Range>) -> io::Result<u64> {
+        lock(&self.books).remove(self.published(), ranges)
+    }
+
+    /// Writes down, for good, that these sequences were lost; what is known already stays.
+    pub fn record_loss(
+        &self,
+        segment: SegmentId,
+        first: Sequence,
+        end: Sequence,
+    ) -> io::Result<()> {
+        if self.remove([Range { kind: Removal::Lost, first, end }])? > 0 {
+            tracing::error!("sequences {first} to {} are lost: {segment} is damaged", end.0 - 1);
+        }
+        let marked = lock(&self.catalog).mark_damaged(segment);
+        let path = self.config.dir.join(segment.to_string());
+        if let Some(Err(error)) = marked.map(|seal| seal.write(&path)) {
+            // The books are right all the same; the file will be deleted instead of kept.
+            tracing::warn!("cannot mark {segment} as damaged: {error}");
+        }
+        Ok(())
+    }
+
+    /// Whether [`Shared::drop_oldest`] would find something.
+    pub fn can_drop(&self) -> bool {
+        let books = lock(&self.books);
+        lock(&self.catalog).oldest_closed(|first, end| books.claims.are_free(first, end)).is_some()
+    }
+
+    /// Takes out the oldest closed segment of which nothing was handed out or is held, and frees its
+    /// room. `None` when there is none.
+    pub fn drop_oldest(&self) -> io::Result<Option<SegmentId>> {
+        let dropped = {
+            let books = &mut *lock(&self.books);
+            let free = |first, end| books.claims.are_free(first, end);
+            let Some((id, end)) = lock(&self.catalog).oldest_closed(free) else { return Ok(None) };
+            let range = Range { kind: Removal::Dropped, first: id.first, end };
+            let records = books.remove(self.published(), [range])?;
+            tracing::warn!(
+                "no room: {records} records, sequences {} to {}, were dropped",
+                id.first,
+                end.0 - 1
+            );
+            id
+        };
+        dir::discard(&self.config.dir, &self.config.dir.join(dropped.to_string()))?;
+        drop(lock(&self.catalog).remove(dropped));
+        Ok(Some(dropped))
+    }
+}
+
+impl Books {
+    /// `Ok` means that the removal survives a power cut; on an error nothing is changed.
+    fn remove(
+        &mut self,
+        acknowledged: Sequence,
+        ranges: impl IntoIterator<Item = Range>,
+    ) -> io::Result<u64> {
+        // A copy first: what could not be written must not pass for known the next time.
+        let mut progress = self.progress.clone();
+        progress.acknowledged = acknowledged;
+        let mut records = 0;
+        for range in ranges {
+            let new = progress.remove(range).map_err(io::Error::other)?;
+            records += new.iter().map(|range| range.end.since(range.first)).sum::<u64>();
+        }
+        if records > 0 {
+            self.file.write(&progress)?;
+            self.progress = progress;
+        }
+        Ok(records)
+    }
+}
+
+/// Records that are kept from the reader while an operator takes them out. They are given back
+/// when this is dropped.
+#[derive(Debug)]
+pub struct Hold {
+    shared: Arc<Shared>,
+    keeper: Sender<Chore>,
+    first: Sequence,
+    end: Sequence,
+}
+
+impl Hold {
+    /// Holds what of `first` to `end` (exclusive) waits and was never handed out.
+    pub(super) fn take(
+        shared: Arc<Shared>,
+        keeper: Sender<Chore>,
+        first: Sequence,
+        end: Sequence,
+    ) -> Result<Self, HoldError> {
+        let end = end.min(shared.published());
+        let (first, end) = lock(&shared.books).claims.hold(first, end)?;
+        Ok(Self { shared, keeper, first, end })
+    }
+
+    /// The first sequence held.
+    pub fn first(&self) -> Sequence {
+        self.first
+    }
+
+    /// One past the last.
+    pub fn end(&self) -> Sequence {
+        self.end
+    }
+
+    /// Takes the records in `ranges` (first, end) out for good, as exported, as far as they are held;
+    /// the others are given back. Gives how many it were. `Ok` means that it survives a power cut.
+    pub fn remove(self, ranges: &[(Sequence, Sequence)]) -> io::Result<u64> {
+        let held = |&(first, end): &(Sequence, Sequence)| {
+            let (first, end) = (first.max(self.first), end.min(self.end));
+            (first < end).then_some(Range { kind: Removal::Exported, first, end })
+        };
+        let records = self.shared.remove(ranges.iter().filter_map(held))?;
+        tracing::info!("{records} records were exported and taken out of the spool");
+        // The keeper is gone only after a close; the next start frees what is listed.
+        let _ = self.keeper.send(Chore::Free);
+        Ok(records)
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        lock(&self.shared.books).claims.release();
+        self.shared.readable.notify_one();
+    }
+}

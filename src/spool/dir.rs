@@ -60,13 +60,28 @@ pub fn sync(dir: &Path) -> io::Result<()> {
 }
 
 /// Creates the spool's directory and those above it. On `Ok` their entries survive a power cut.
+///
+/// For as long as there is no progress file, an earlier start may have been killed between
+/// creating one of them and syncing the one above it: then all of them are synced, as far as they
+/// are on the same file system (nothing was created above).
 pub fn create(dir: &Path) -> io::Result<()> {
-    let missing = |ancestor: &&Path| !ancestor.as_os_str().is_empty() && !ancestor.exists();
-    let made: Vec<_> = dir.ancestors().take_while(missing).collect();
     fs::create_dir_all(dir)?;
-    made.into_iter().filter_map(Path::parent).try_for_each(|parent| {
-        sync(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })
-    })
+    if dir.join(PROGRESS).try_exists()? {
+        return Ok(());
+    }
+    let device = fs::metadata(dir)?.dev();
+    for parent in dir.ancestors().skip(1) {
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        if fs::metadata(parent)?.dev() != device {
+            break;
+        }
+        match sync(parent) {
+            // Nothing was created in it by a user who may not even list it.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            other => other?,
+        }
+    }
+    Ok(())
 }
 
 /// Makes the directories that later removals need: on a full disk they could not be made.

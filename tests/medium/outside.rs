@@ -1,0 +1,181 @@
+//! What the world outside knows of a spool: what it was told to be durable, and how far Kafka
+//! got; and a spool in this process that is used and examined against that.
+//!
+//! A record's value follows from its number, so that what is read tells which one it is, and
+//! whether every byte of it is right.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+use waystation::record::{Millis, NewRecord, Reception, RecordId, Route, Sequence};
+use waystation::spool::{self, AppendError, Config, OpenError, Spool};
+
+/// See the module.
+#[derive(Debug, Clone, Default)]
+pub struct Outside {
+    /// Numbers below this were offered to the spool.
+    pub offered: u64,
+    /// Acknowledged records and their numbers, in order.
+    pub acknowledged: Vec<(RecordId, u64)>,
+    /// Kafka has the sequences below this.
+    pub delivered: u64,
+}
+
+/// How much of that was known at one moment.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Mark {
+    pub acknowledged: usize,
+    pub delivered: u64,
+}
+
+impl Outside {
+    pub fn mark(&self) -> Mark {
+        Mark { acknowledged: self.acknowledged.len(), delivered: self.delivered }
+    }
+
+    /// Panics unless what was read is all that was acknowledged, each record once and under its
+    /// id, and beside it nothing but what was offered.
+    pub fn check(&self, mark: Mark, read: &Read) {
+        let watermark = read.watermark;
+        assert!(watermark <= mark.delivered, "the watermark leads: {watermark}, {mark:?}");
+        let acknowledged = &self.acknowledged[..mark.acknowledged];
+        let due = acknowledged.iter().filter(|(id, _)| id.sequence.0 >= watermark);
+        for (id, number) in due {
+            let found = read.records.iter().any(|record| record == &(*id, *number));
+            assert!(found, "{id} is acknowledged and not there; {mark:?}");
+        }
+        let numbers: BTreeSet<u64> = read.records.iter().map(|(_, number)| *number).collect();
+        assert_eq!(numbers.len(), read.records.len(), "a record is there twice");
+        assert!(numbers.last().is_none_or(|last| *last < self.offered), "made up: {numbers:?}");
+    }
+
+    /// What was read is durable by that: known from now on, whoever was told.
+    pub fn after(&self, read: &Read) -> Self {
+        let delivered = self.acknowledged.iter().filter(|(id, _)| id.sequence.0 < read.watermark);
+        let acknowledged = delivered.chain(&read.records).copied().collect();
+        Self { offered: self.offered, acknowledged, delivered: self.delivered }
+    }
+}
+
+/// What stands in a spool from its watermark on.
+#[derive(Debug)]
+pub struct Read {
+    pub watermark: u64,
+    pub records: Vec<(RecordId, u64)>,
+}
+
+/// The value of the record with this number: noise, now and then more than a part holds.
+pub fn value(number: u64) -> Vec<u8> {
+    let mut random = fastrand::Rng::with_seed(number);
+    let len =
+        if random.u8(..16) == 0 { random.usize(16_000..40_000) } else { random.usize(8..2_000) };
+    let mut value = number.to_le_bytes().to_vec();
+    value.extend(std::iter::repeat_with(|| random.u8(..)).take(len));
+    value
+}
+
+/// The number of a value; panics unless it is that number's value.
+fn number_of(bytes: &[u8]) -> u64 {
+    let number = u64::from_le_bytes(*bytes.first_chunk().expect("a value begins with its number"));
+    assert!(bytes == value(number), "the value of record {number} was changed");
+    number
+}
+
+/// A spool of small segments in this process.
+pub struct Bench {
+    pub spool: Spool,
+    runtime: Runtime,
+    route: Arc<Route>,
+}
+
+impl Bench {
+    /// Opens it; nothing may be lost.
+    pub fn open(dir: &Path) -> Result<Self, OpenError> {
+        let config = Config { min_free: 0, segment_bytes: 12_000, ..Config::new(dir) };
+        let spool = spool::open(config)?;
+        let report = &spool.report;
+        assert!(report.lost.is_empty(), "lost: {:?}", report.lost);
+        assert!(report.ledger.balances() && report.ledger.lost == 0, "{:?}", report.ledger);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let route = Route { path: "/endpoint".to_owned(), topic: "test".to_owned() };
+        Ok(Self { spool, runtime, route: Arc::new(route) })
+    }
+
+    /// Offers so many records at once and waits for what becomes of each; those that were not
+    /// even taken included. Nothing comes of one whose commit is still under way after `patience`.
+    pub fn append(
+        &self,
+        outside: &mut Outside,
+        count: u64,
+        patience: Duration,
+    ) -> Vec<Option<Result<RecordId, AppendError>>> {
+        let offer = |number| {
+            self.spool.writer.append(&NewRecord {
+                route: &self.route,
+                key: None,
+                timestamp: Millis(1),
+                received: Reception { at: Millis::now(), clock_synchronised: true },
+                headers: &[],
+                value: &value(number),
+            })
+        };
+        let numbers = outside.offered..outside.offered + count;
+        outside.offered += count;
+        let offered: Vec<_> = numbers.map(|number| (number, offer(number))).collect();
+        let settled = offered.into_iter().map(|(number, append)| {
+            let outcome = match append {
+                Ok(append) => self.settled(append, patience),
+                Err(error) => Some(Err(error)),
+            };
+            if let Some(Ok(id)) = outcome {
+                outside.acknowledged.push((id, number));
+            }
+            outcome
+        });
+        settled.collect()
+    }
+
+    /// Nobody wakes promises here: they are looked at again and again.
+    fn settled<F: Future>(&self, promise: F, patience: Duration) -> Option<F::Output> {
+        let mut promise = std::pin::pin!(promise);
+        let look = async {
+            loop {
+                let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+                if let std::task::Poll::Ready(output) = promise.as_mut().poll(&mut context) {
+                    return output;
+                }
+                tokio::time::sleep(Duration::from_micros(200)).await;
+            }
+        };
+        self.runtime.block_on(async { tokio::time::timeout(patience, look).await.ok() })
+    }
+
+    /// Reads everything from the position on.
+    pub fn read(&mut self) -> Result<Read, spool::ReadError> {
+        let watermark = self.spool.reader.watermark().0;
+        let mut records = Vec::new();
+        let mut at = self.spool.reader.position();
+        while let Some(block) = self.spool.reader.next_block()? {
+            assert_eq!(block.first(), at, "a gap in what is read");
+            records.extend(block.records().map(|record| (record.id, number_of(record.value))));
+            at = block.end();
+        }
+        Ok(Read { watermark, records })
+    }
+
+    /// Kafka takes everything below.
+    pub fn deliver(&mut self, outside: &mut Outside, to: Sequence) {
+        outside.delivered = outside.delivered.max(to.0);
+        self.spool.reader.advance_watermark(to);
+    }
+
+    /// Nothing may be in quarantine, and the books must balance.
+    pub fn check_house(&self, dir: &Path) {
+        let ledger = self.spool.writer.ledger();
+        assert!(ledger.balances() && ledger.lost == 0, "{ledger:?}");
+        let quarantine = std::fs::read_dir(dir.join("quarantine")).unwrap();
+        assert_eq!(quarantine.count(), 0, "there is something in quarantine");
+    }
+}

@@ -1,0 +1,254 @@
+//! What survives a power cut?
+//!
+//! The spool's directory lies on a medium (`medium/`) that knows what was synced. A power cut may
+//! leave any part of the rest, and each part is tried: nothing, everything, names without bytes,
+//! bytes without names, a prefix, random pages and sectors and names.
+//!
+//! A cut between two syncs leaves a part of what is unsynced before the second one. So a cut
+//! before every sync, of which any part is kept, is a cut everywhere.
+//!
+//! `WAYSTATION_SEED` repeats a run, `WAYSTATION_POWER_CUTS` makes it longer.
+
+mod medium;
+mod support;
+
+#[path = "medium/selftest.rs"]
+mod selftest;
+
+use fastrand::Rng;
+use medium::crash::Keep;
+use medium::disk::{Access, Layers};
+use medium::mount::{Inserted, Mount};
+use medium::outside::{Bench, Mark, Outside};
+use medium::{cuts, random};
+use rustix::io::Errno;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use waystation::record::Sequence;
+use waystation::spool::LastStop;
+
+/// The end of a wait for a commit.
+const PATIENCE: Duration = support::PATIENCE;
+
+/// Where the spool lies on a disk; the directory above it is made by the spool as well.
+const PLACE: &str = "lib/spool";
+
+/// A disk right before one of its syncs, and what the world knew then.
+struct Cut {
+    layers: Layers,
+    mark: Mark,
+}
+
+/// Makes a cut before every sync of a disk from now on.
+#[derive(Clone, Default)]
+struct Watch {
+    mark: Arc<Mutex<Mark>>,
+    cuts: Arc<Mutex<Vec<Cut>>>,
+}
+
+impl Watch {
+    fn begin(disk: &Inserted, mark: Mark) -> Self {
+        let watch = Self { mark: Arc::new(Mutex::new(mark)), cuts: Arc::default() };
+        let seen = watch.clone();
+        disk.disk().guard(Box::new(move |access, layers| {
+            if access == Access::Sync {
+                seen.cut(layers.clone());
+            }
+            Ok(())
+        }));
+        watch
+    }
+
+    /// The world knows as much from now on.
+    fn knows(&self, mark: Mark) {
+        *self.mark.lock().unwrap() = mark;
+    }
+
+    fn cut(&self, layers: Layers) {
+        self.cuts.lock().unwrap().push(Cut { layers, mark: *self.mark.lock().unwrap() });
+    }
+
+    /// The cuts so far, and one of the disk as it is now.
+    fn end(&self, disk: &Inserted) -> Vec<Cut> {
+        disk.disk().unguarded();
+        self.cut(disk.layers());
+        std::mem::take(&mut *self.cuts.lock().unwrap())
+    }
+}
+
+/// Everything that the spool does, from a start to a stop in order, with a cut before each sync.
+fn work(mount: &Mount, start: &Layers, outside: &mut Outside, random: &mut Rng) -> Vec<Cut> {
+    let disk = mount.insert(start.clone());
+    let dir = disk.path().join(PLACE);
+    let watch = Watch::begin(&disk, outside.mark());
+    let mut bench = Bench::open(&dir).unwrap();
+    for _ in 0..8 {
+        let outcomes = bench.append(outside, random.u64(1..8), PATIENCE);
+        assert!(outcomes.iter().all(|outcome| matches!(outcome, Some(Ok(_)))), "{outcomes:?}");
+        watch.knows(outside.mark());
+        if random.bool() {
+            bench.read().unwrap();
+            let to = random.u64(outside.delivered..=bench.spool.reader.position().0);
+            // First Kafka has them, then the spool is told.
+            watch.knows(Mark { delivered: to, ..outside.mark() });
+            bench.deliver(outside, Sequence(to));
+        }
+    }
+    bench.spool.writer.close().unwrap();
+    bench.check_house(&dir);
+    drop(bench);
+    watch.end(&disk)
+}
+
+/// What was found when the spool was started on what a cut left.
+struct Examined {
+    /// The disk and what the world knew, after one more record, as a kill leaves them.
+    end: Cut,
+    known: Outside,
+    /// Cuts before each sync of the start, of the reading and of one more record.
+    cuts: Vec<Cut>,
+}
+
+/// The spool starts by itself, has everything, and takes one more record.
+fn examine(mount: &Mount, left: &Layers, outside: &Outside, mark: Mark) -> Examined {
+    let disk = mount.insert(left.clone());
+    let dir = disk.path().join(PLACE);
+    let watch = Watch::begin(&disk, mark);
+    let mut bench = Bench::open(&dir).expect("the start needs no hand");
+    let read = bench.read().unwrap();
+    outside.check(mark, &read);
+    bench.check_house(&dir);
+    let mut known = outside.after(&read);
+    known.delivered = mark.delivered;
+    let outcomes = bench.append(&mut known, 1, PATIENCE);
+    assert!(matches!(outcomes[..], [Some(Ok(_))]), "{outcomes:?}");
+    let mut cuts = watch.end(&disk);
+    drop(bench);
+    let mut end = cuts.pop().expect("the end is the last");
+    end.mark = known.mark();
+    Examined { end, known, cuts }
+}
+
+/// What the cut may leave, and last what a kill would: the page cache outlives that.
+fn remains(cut: &Cut, random: &mut Rng) -> Vec<Layers> {
+    let crash = |keep| cut.layers.crash(keep, random);
+    let mut remains: Vec<_> = Keep::ALL.into_iter().map(crash).collect();
+    remains.push(cut.layers.clone());
+    remains
+}
+
+/// Lives of one spool, each on what a cut of the one before left. Fails without any of these, and
+/// others:
+/// - `sync_data` in `SledStore::sync`: acknowledged records are gone;
+/// - the syncs of the segment's directory and of its parent in `LiveSegment::create`: the
+///   segment is gone with all that was acknowledged in it;
+/// - `save_progress` before the removal in `keeper::free`, or its `sync_data`: delivered
+///   records pass for lost;
+/// - the sync of a left-over segment's data before it is sealed in `start.rs`: what a start found
+///   after a kill is gone after the next cut.
+#[test]
+fn whatever_a_cut_before_any_sync_leaves_holds_all_that_was_acknowledged() {
+    let Some(mount) = Mount::new() else { return };
+    let mut random = random();
+    let mut outside = Outside::default();
+    let mut start = Layers::new();
+    let (mut lives, mut made, mut states) = (0, 0, 0);
+    while made < cuts(60) {
+        let cuts = work(&mount, &start, &mut outside, &mut random);
+        let goes_on = random.usize(..cuts.len());
+        let mut next = None;
+        for (place, cut) in cuts.iter().enumerate() {
+            for left in remains(cut, &mut random) {
+                let found = examine(&mount, &left, &outside, cut.mark);
+                // A second cut, which takes all that was not synced by then.
+                let left = found.end.layers.crash(Keep::Nothing, &mut random);
+                let again = examine(&mount, &left, &found.known, found.end.mark);
+                states += 2;
+                if place == goes_on {
+                    next = Some(again);
+                }
+            }
+        }
+        made += cuts.len() as u64;
+        lives += 1;
+        let next = next.expect("one of the cuts is gone on from");
+        (start, outside) = (next.end.layers, next.known);
+    }
+    println!("{made} cuts in {lives} lives left {states} states");
+}
+
+/// Fails when a start throws anything away before the next one could do without it.
+#[test]
+fn a_second_cut_during_the_start_after_a_cut_costs_nothing_either() {
+    let Some(mount) = Mount::new() else { return };
+    let mut random = random();
+    let mut outside = Outside::default();
+    let first = work(&mount, &Layers::new(), &mut outside, &mut random);
+    let mut states = 0;
+    for _ in 0..cuts(12) {
+        let cut = &first[random.usize(..first.len())];
+        let mut remains = remains(cut, &mut random);
+        let left = remains.swap_remove(random.usize(..remains.len()));
+        let found = examine(&mount, &left, &outside, cut.mark);
+        // What that start found beside may be gone again, or not: nobody was told of it.
+        outside.offered = found.known.offered;
+        for second in &found.cuts {
+            for keep in Keep::ALL {
+                let left = second.layers.crash(keep, &mut random);
+                examine(&mount, &left, &outside, cut.mark);
+                states += 1;
+            }
+        }
+    }
+    println!("{states} states");
+}
+
+/// Fails without the sync in `Seal::write`, which the next start would take long for, and without
+/// the one in `ProgressFile::write`.
+#[test]
+fn after_a_stop_in_order_a_cut_leaves_every_seal_and_the_last_progress() {
+    let Some(mount) = Mount::new() else { return };
+    let mut random = random();
+    let mut outside = Outside::default();
+    let cuts = work(&mount, &Layers::new(), &mut outside, &mut random);
+    let left = cuts.last().unwrap().layers.crash(Keep::Nothing, &mut random);
+    let disk = mount.insert(left);
+    let dir = disk.path().join(PLACE);
+    let mut seals = 0;
+    for entry in std::fs::read_dir(&dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.file_name().unwrap().to_str().unwrap().starts_with("seg-") {
+            let seal = std::fs::read(path.join("seal")).unwrap();
+            assert!(seal.starts_with(b"WSSL"), "{} is not sealed: {seal:?}", path.display());
+            seals += 1;
+        }
+    }
+    assert!(seals > 0);
+    let bench = Bench::open(&dir).unwrap();
+    assert_eq!(bench.spool.report.last_stop, LastStop::Clean);
+    assert_eq!(bench.spool.report.ledger.delivered, outside.delivered);
+}
+
+/// Fails without the sync of the seal's zeros in `LiveSegment::create`, and without the sync of
+/// the spool's directory at the end of a start: sealing, and what makes the rest of a start work,
+/// have their place on the disk before anything is acknowledged.
+#[test]
+fn a_start_after_a_cut_needs_no_room() {
+    let Some(mount) = Mount::new() else { return };
+    let mut random = random();
+    let mut outside = Outside::default();
+    let cuts = work(&mount, &Layers::new(), &mut outside, &mut random);
+    for cut in cuts.iter().filter(|cut| cut.mark.acknowledged > 0) {
+        for left in remains(cut, &mut random) {
+            let disk = mount.insert(left);
+            disk.disk().guard(Box::new(|access, _| match access {
+                Access::Grow | Access::Create => Err(Errno::NOSPC),
+                _ => Ok(()),
+            }));
+            let dir = disk.path().join(PLACE);
+            let mut bench = Bench::open(&dir).expect("the start needs no room");
+            outside.check(cut.mark, &bench.read().unwrap());
+            bench.check_house(&dir);
+        }
+    }
+}

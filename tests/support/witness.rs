@@ -79,7 +79,8 @@ impl Witness {
         self.ids.len() as u64
     }
 
-    fn has(&self, device: usize, place: usize) -> bool {
+    /// Whether the message at this place of a device (from 0) was read.
+    pub fn has(&self, device: usize, place: usize) -> bool {
         self.devices.get(device).and_then(|known| known.ids.get(place)?.as_ref()).is_some()
     }
 
@@ -89,7 +90,7 @@ impl Witness {
     }
 
     /// The acknowledged messages that were not read: device, number.
-    fn missing(&self, sent: &Sent) -> impl Iterator<Item = (usize, usize)> {
+    pub fn missing(&self, sent: &Sent) -> impl Iterator<Item = (usize, usize)> {
         sent.fates.iter().enumerate().flat_map(move |(device, fates)| {
             let kept = fates.iter().enumerate().filter(|(_, fate)| **fate == Fate::Acknowledged);
             let missing = kept.filter(move |(place, _)| !self.has(device, *place));

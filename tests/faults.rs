@@ -1,0 +1,298 @@
+//! What does the spool do when its disk is full, or fails to write, to sync or to read, at any
+//! step of what it does?
+//!
+//! One scenario (a start on what a kill left, commits, rotations, seals, progress, frees, a stop)
+//! runs on a medium (`medium/`) once for every access that a fault can strike, and the fault
+//! strikes there: once, or until it is lifted. A failed sync is as the kernel's: what it was to
+//! make durable never will be, and the next sync of the file succeeds all the same.
+//!
+//! What is looked at afterwards is what a kill leaves and what a power cut leaves.
+
+mod medium;
+
+use medium::crash::Keep;
+use medium::disk::{Access, Layers};
+use medium::mount::{Inserted, Mount};
+use medium::outside::{Bench, Outside};
+use rustix::io::Errno;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use waystation::record::Sequence;
+
+/// The end of a wait for a commit; a longer one hangs.
+const PATIENCE: Duration = Duration::from_secs(20);
+const PLACE: &str = "spool";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Fault {
+    /// No space for anything, once: a quota, a file system that copies on write.
+    NoSpaceOnce,
+    /// No space for what is new, until it is lifted; what has its place can be written over.
+    NoSpace,
+    FailedWriteOnce,
+    FailedWrites,
+    FailedSyncOnce,
+    FailedSyncs,
+    FailedReadOnce,
+}
+
+impl Fault {
+    fn strikes(self, access: Access) -> bool {
+        use Access::{Create, Grow, Overwrite, Read, Remove, Rename, Sync};
+        match self {
+            Self::NoSpaceOnce => matches!(access, Grow | Overwrite | Create | Rename | Remove),
+            Self::NoSpace => matches!(access, Grow | Create),
+            Self::FailedWriteOnce | Self::FailedWrites => {
+                matches!(access, Grow | Overwrite | Create | Rename | Remove)
+            }
+            Self::FailedSyncOnce | Self::FailedSyncs => access == Sync,
+            Self::FailedReadOnce => access == Read,
+        }
+    }
+
+    fn lasts(self) -> bool {
+        matches!(self, Self::NoSpace | Self::FailedWrites | Self::FailedSyncs)
+    }
+
+    fn errno(self) -> Errno {
+        match self {
+            Self::NoSpaceOnce | Self::NoSpace => Errno::NOSPC,
+            _ => Errno::IO,
+        }
+    }
+}
+
+/// The fault of one run.
+#[derive(Clone)]
+struct Plan(Arc<Mutex<State>>);
+
+struct State {
+    fault: Fault,
+    /// Accesses that are spared.
+    spared: u64,
+    struck: u64,
+    lifted: bool,
+}
+
+impl Plan {
+    fn of(disk: &Inserted, fault: Fault, spared: u64) -> Self {
+        let plan = Self(Arc::new(Mutex::new(State { fault, spared, struck: 0, lifted: false })));
+        let seen = plan.clone();
+        disk.disk().guard(Box::new(move |access, _| seen.ask(access)));
+        plan
+    }
+
+    fn ask(&self, access: Access) -> Result<(), Errno> {
+        let state = &mut *self.0.lock().unwrap();
+        if state.lifted || !state.fault.strikes(access) {
+            return Ok(());
+        }
+        if let Some(fewer) = state.spared.checked_sub(1) {
+            state.spared = fewer;
+            return Ok(());
+        }
+        if state.struck > 0 && !state.fault.lasts() {
+            return Ok(());
+        }
+        state.struck += 1;
+        Err(state.fault.errno())
+    }
+
+    fn struck(&self) -> bool {
+        self.0.lock().unwrap().struck > 0
+    }
+
+    fn lift(&self) {
+        self.0.lock().unwrap().lifted = true;
+    }
+}
+
+/// What a run came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum End {
+    /// The scenario was over before the fault's turn.
+    NotStruck,
+    /// The start said no, with a reason; the next one after the fault went well.
+    NoStart,
+    /// It went on by itself.
+    WentOn,
+    /// It said that it must be started again.
+    Restart,
+    /// A commit hung, which the watchdog is told of.
+    Hung,
+}
+
+struct Scenario {
+    mount: Mount,
+    start: Layers,
+    known: Outside,
+}
+
+impl Scenario {
+    /// What it starts on: sealed segments, one partly delivered, and a tail that a kill left.
+    fn new() -> Option<Self> {
+        let mount = Mount::new()?;
+        let disk = mount.insert(Layers::new());
+        let mut known = Outside::default();
+        let mut bench = Bench::open(&disk.path().join(PLACE)).unwrap();
+        for _ in 0..6 {
+            for outcome in bench.append(&mut known, 8, PATIENCE) {
+                outcome.unwrap().unwrap();
+            }
+        }
+        bench.read().unwrap();
+        bench.deliver(&mut known, Sequence(20));
+        let start = disk.layers();
+        drop(bench);
+        drop(disk);
+        Some(Self { mount, start, known })
+    }
+
+    fn run(&self, fault: Fault, spared: u64) -> End {
+        let mut known = self.known.clone();
+        let disk = self.mount.insert(self.start.clone());
+        let plan = Plan::of(&disk, fault, spared);
+        let dir = disk.path().join(PLACE);
+        let mut end = End::WentOn;
+        let mut bench = match Bench::open(&dir) {
+            Ok(bench) => bench,
+            Err(error) => {
+                assert!(plan.struck(), "no start without a fault: {error}");
+                assert!(fault != Fault::NoSpace, "no start on a full disk: {error}");
+                plan.lift();
+                end = End::NoStart;
+                Bench::open(&dir).expect("the fault is over")
+            }
+        };
+        for round in 0..6 {
+            for outcome in bench.append(&mut known, 4, PATIENCE) {
+                match outcome {
+                    Some(Ok(_)) => {}
+                    Some(Err(error)) => assert!(plan.struck(), "{error}, without a fault"),
+                    None => end = End::Hung,
+                }
+            }
+            if end == End::Hung {
+                break;
+            }
+            if let Err(error) = bench.read() {
+                assert!(fault == Fault::FailedReadOnce && plan.struck(), "{error}");
+            }
+            if round % 2 == 1 {
+                let to = bench.spool.reader.position();
+                bench.deliver(&mut known, to);
+            }
+        }
+        if end == End::Hung {
+            let limit = Duration::from_secs(1);
+            assert!(bench.spool.writer.stalled(limit).is_some(), "a commit hangs unnoticed");
+            // The watchdog kills the process; here its threads are left behind.
+            let left = disk.layers();
+            std::mem::forget(bench);
+            self.check(&left, &known);
+            return end;
+        }
+        // Reading needs no writing.
+        let unread = bench.spool.reader.unread();
+        assert!(unread == 0 || fault == Fault::FailedReadOnce, "{unread} records are not read");
+        if fault == Fault::NoSpace && plan.struck() {
+            drop(bench);
+            bench = Bench::open(&dir).expect("a start needs no room");
+            bench.read().unwrap();
+        }
+        let struck = plan.struck();
+        plan.lift();
+        if struck && !Self::goes_on(&bench, &mut known) {
+            end = End::Restart;
+        }
+        let closed = bench.spool.writer.close();
+        assert!(struck || closed.is_ok(), "{closed:?}");
+        let panicked = closed.is_err_and(|error| error.to_string().contains("panicked"));
+        assert!(!panicked, "a thread of the spool is gone without a word");
+        drop(bench);
+        self.check(&disk.layers(), &known);
+        if plan.struck() { end } else { End::NotStruck }
+    }
+
+    /// Whether records are taken again; if not, it must say why.
+    fn goes_on(bench: &Bench, known: &mut Outside) -> bool {
+        let begun = Instant::now();
+        loop {
+            if let [Some(Ok(_))] = bench.append(known, 1, PATIENCE)[..] {
+                return true;
+            }
+            if let Some(sentence) = bench.spool.writer.failure() {
+                assert!(sentence.contains("restart the service"), "{sentence}");
+                return false;
+            }
+            assert!(begun.elapsed() < PATIENCE, "no record is taken, and nothing says why");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// The next start has everything, after a kill and after a power cut.
+    fn check(&self, left: &Layers, known: &Outside) {
+        let cut = left.crash(Keep::Nothing, &mut fastrand::Rng::with_seed(0));
+        for left in [left.clone(), cut] {
+            let disk = self.mount.insert(left);
+            let dir: PathBuf = disk.path().join(PLACE);
+            let mut bench = Bench::open(&dir).expect("the start needs no hand");
+            let read = bench.read().unwrap();
+            known.check(known.mark(), &read);
+            bench.check_house(&dir);
+        }
+    }
+
+    /// Runs the scenario with the fault at one access after the other until it is over before.
+    fn sweep(&self, fault: Fault) {
+        let next = AtomicU64::new(0);
+        let ends = Mutex::new(BTreeMap::<End, u64>::new());
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    loop {
+                        let spared = next.fetch_add(1, Relaxed);
+                        let end = self.run(fault, spared);
+                        *ends.lock().unwrap().entry(end).or_default() += 1;
+                        if end == End::NotStruck {
+                            break;
+                        }
+                    }
+                });
+            }
+        });
+        let ends = ends.into_inner().unwrap();
+        println!("{fault:?}: {ends:?}");
+        assert!(ends.get(&End::WentOn).is_some_and(|runs| *runs > 1), "{fault:?}: {ends:?}");
+    }
+}
+
+#[test]
+fn a_disk_that_is_full_at_any_step_costs_nothing_and_is_gone_on_from() {
+    let Some(scenario) = Scenario::new() else { return };
+    scenario.sweep(Fault::NoSpaceOnce);
+    scenario.sweep(Fault::NoSpace);
+}
+
+#[test]
+fn a_write_that_fails_at_any_step_costs_nothing_and_is_gone_on_from() {
+    let Some(scenario) = Scenario::new() else { return };
+    scenario.sweep(Fault::FailedWriteOnce);
+    scenario.sweep(Fault::FailedWrites);
+}
+
+#[test]
+fn nothing_is_acknowledged_from_a_segment_after_a_sync_of_it_failed() {
+    let Some(scenario) = Scenario::new() else { return };
+    scenario.sweep(Fault::FailedSyncOnce);
+    scenario.sweep(Fault::FailedSyncs);
+}
+
+#[test]
+fn a_read_that_fails_once_at_any_step_costs_nothing() {
+    let Some(scenario) = Scenario::new() else { return };
+    scenario.sweep(Fault::FailedReadOnce);
+}

@@ -18,10 +18,15 @@ use super::shared::Shared;
 use super::store::DATA_FILE;
 use crate::record::Sequence;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::AcqRel;
 use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+/// How long a segment of which pages cannot be read is tried again before what stands in them is
+/// called lost: a bus that is reset, or a stick that is put back, answers again.
+const UNREADABLE: Duration = Duration::from_mins(1);
 
 /// Why a block could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -42,12 +47,14 @@ pub struct SpoolReader {
     scanned: Option<(SegmentId, Scanned)>,
     /// Something was missing here, and the segment was scanned once more.
     looked_again: Option<Sequence>,
+    /// Pages of this segment cannot be read, since then.
+    unreadable: Option<(SegmentId, Instant)>,
 }
 
 impl SpoolReader {
     pub(super) fn new(shared: Arc<Shared>, keeper: Sender<Chore>) -> Self {
         let position = shared.watermark();
-        Self { shared, keeper, position, scanned: None, looked_again: None }
+        Self { shared, keeper, position, scanned: None, looked_again: None, unreadable: None }
     }
 
     /// The next block from the position on, without the records below it; `None` when everything
@@ -79,6 +86,13 @@ impl SpoolReader {
                     // is read anew.
                     self.scanned = None;
                     continue;
+                }
+                if let Some((_, since)) = self.unreadable
+                    && since.elapsed() < UNREADABLE
+                {
+                    self.scanned = None;
+                    let source = io::Error::from(rustix::io::Errno::IO);
+                    return Err(ReadError::Io { path: self.data_file(entry.id), source });
                 }
                 let lost = self.shared.record_loss(entry.id, self.position, readable_from);
                 lost.map_err(ReadError::Loss)?;
@@ -142,11 +156,15 @@ impl SpoolReader {
                 Err(error) => tracing::warn!("{} is read from its bytes: {error}", entry.id),
             }
         }
-        let path = self.shared.config.dir.join(entry.id.to_string()).join(DATA_FILE);
+        let path = self.data_file(entry.id);
         self.read_scanned(entry, &path).map_err(|source| ReadError::Io { path, source })
     }
 
-    fn read_scanned(&mut self, entry: &Entry, path: &std::path::Path) -> io::Result<Option<Block>> {
+    fn data_file(&self, id: SegmentId) -> PathBuf {
+        self.shared.config.dir.join(id.to_string()).join(DATA_FILE)
+    }
+
+    fn read_scanned(&mut self, entry: &Entry, path: &Path) -> io::Result<Option<Block>> {
         if self.scanned.as_ref().is_none_or(|(id, _)| *id != entry.id) {
             match Scanned::open(path) {
                 Ok(scanned) => self.scanned = Some((entry.id, scanned)),
@@ -156,6 +174,9 @@ impl SpoolReader {
             }
         }
         let found = self.read_found();
+        let unreadable = self.scanned.as_ref().is_some_and(|(_, scanned)| scanned.unreadable);
+        let known = self.unreadable.filter(|(id, _)| *id == entry.id);
+        self.unreadable = unreadable.then(|| known.unwrap_or((entry.id, Instant::now())));
         if entry.live.is_some() {
             self.scanned = None; // it still grows
         }
@@ -163,10 +184,10 @@ impl SpoolReader {
     }
 
     /// The block at the position, or the next one, of those that were found.
-    fn read_found(&self) -> io::Result<Option<Block>> {
-        let Some((_, scanned)) = &self.scanned else { return Ok(None) };
+    fn read_found(&mut self) -> io::Result<Option<Block>> {
+        let Some((_, scanned)) = &mut self.scanned else { return Ok(None) };
         let at = scanned.blocks.partition_point(|found| found.header.end() <= self.position);
-        for found in &scanned.blocks[at..] {
+        for found in at..scanned.blocks.len() {
             match scanned.read(found) {
                 Ok(block) => return Ok(Some(block)),
                 // Damaged since it was found: the next intact one counts.

@@ -98,6 +98,8 @@ pub fn blocks(mut parts: Vec<FoundPart>) -> Vec<FoundBlock> {
 pub struct Scanned {
     file: File,
     pub blocks: Vec<FoundBlock>,
+    /// Some of it could not be read: what was not found may be there.
+    pub unreadable: bool,
 }
 
 impl Scanned {
@@ -106,18 +108,23 @@ impl Scanned {
         let file = File::open(path)?;
         let len = file.metadata()?.len();
         let read_at = |buffer: &mut [u8], offset| file.read_at(buffer, offset);
-        let blocks = blocks(parts(&mut Bearing { read_at, offset: 0, len })?);
-        Ok(Self { file, blocks })
+        let mut bearing = Bearing { read_at, offset: 0, len, unreadable: false };
+        let blocks = blocks(parts(&mut bearing)?);
+        let unreadable = bearing.unreadable;
+        Ok(Self { file, blocks, unreadable })
     }
 
-    /// Reads one of the found blocks. `InvalidData` when it has changed since it was found.
-    pub fn read(&self, found: &FoundBlock) -> io::Result<Block> {
+    /// Reads one of the found blocks. `InvalidData` when it has changed since it was found, or
+    /// cannot be read any more.
+    pub fn read(&mut self, found: usize) -> io::Result<Block> {
         let changed = || io::Error::new(io::ErrorKind::InvalidData, "a block changed on the disk");
         let mut bytes = Vec::new();
         let mut buffer = Vec::new();
-        for (offset, len) in &found.parts {
+        let parts = self.blocks.get(found).map_or(&[][..], |found| &found.parts);
+        for (offset, len) in parts {
             buffer.resize(*len, 0);
             self.file.read_exact_at(&mut buffer, *offset).map_err(|error| {
+                self.unreadable |= is_bad_sector(&error);
                 let gone = is_bad_sector(&error) || error.kind() == io::ErrorKind::UnexpectedEof;
                 if gone { changed() } else { error }
             })?;
@@ -137,6 +144,8 @@ struct Bearing<F> {
     read_at: F,
     offset: u64,
     len: u64,
+    /// A page was stepped over.
+    unreadable: bool,
 }
 
 impl<F: Fn(&mut [u8], u64) -> io::Result<usize>> Read for Bearing<F> {
@@ -151,6 +160,7 @@ impl<F: Fn(&mut [u8], u64) -> io::Result<usize>> Read for Bearing<F> {
             if read.as_ref().is_err_and(is_bad_sector) {
                 tracing::error!("the page at byte {} of a segment cannot be read", self.offset);
                 page.fill(0);
+                self.unreadable = true;
                 read = Ok(page.len());
             }
         }
@@ -221,9 +231,11 @@ mod tests {
             (&file[usize::try_from(offset).unwrap()..]).read(buffer)
         };
         let len = file.len() as u64;
-        let found = parts(&mut Bearing { read_at, offset: 0, len }).unwrap();
+        let mut bearing = Bearing { read_at, offset: 0, len, unreadable: false };
+        let found = parts(&mut bearing).unwrap();
         let firsts: Vec<_> = found.iter().map(|found| found.header.first.0).collect();
         assert_eq!(firsts, [0, 2]);
+        assert!(bearing.unreadable);
     }
 
     #[test]

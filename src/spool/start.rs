@@ -25,6 +25,8 @@ use crate::record::{Millis, Sequence};
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 /// What the start found.
 #[derive(Debug)]
@@ -251,12 +253,23 @@ impl Survey<'_> {
     }
 }
 
+/// How often a segment of which pages cannot be read is scanned before it counts without them,
+/// and how long after each other.
+const SCANS: u32 = 10;
+const BETWEEN_SCANS: Duration = Duration::from_millis(500);
+
 /// The blocks of a segment's file; `None` when there is no such file.
 fn scan(path: &Path) -> io::Result<Option<Scanned>> {
-    match Scanned::open(&path.join(DATA_FILE)) {
-        Ok(scanned) => Ok(Some(scanned)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+    let mut scans = 1;
+    loop {
+        match Scanned::open(&path.join(DATA_FILE)) {
+            // A bus that is reset, or a stick that is put back, answers again.
+            Ok(scanned) if scanned.unreadable && scans < SCANS => thread::sleep(BETWEEN_SCANS),
+            Ok(scanned) => return Ok(Some(scanned)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        }
+        scans += 1;
     }
 }
 

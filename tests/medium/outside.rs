@@ -119,6 +119,7 @@ impl Bench {
                 received: Reception { at: Millis::now(), clock_synchronised: true },
                 headers: &[],
                 value: &value(number),
+                origin: None,
             })
         };
         let numbers = outside.offered..outside.offered + count;

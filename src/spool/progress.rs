@@ -254,7 +254,6 @@ impl ProgressFile {
             // Real zeros, not a hole: a later write must not need room.
             let kept = file.metadata()?.len();
             file.write_all_at(&bytes[usize::try_from(kept).unwrap_or(0)..], kept)?;
-            file.sync_all()?;
         }
         file.read_exact_at(&mut bytes, 0)?;
         let (first, second) = bytes.split_at(SLOT_LEN);

@@ -60,8 +60,9 @@ pub trait Store: Debug + Send + Sync {
 
 /// What makes the database of a new segment.
 pub trait Stores: Debug + Send + Sync {
-    /// Creates it in `dir`, which must exist and be empty, with its values in [`DATA_FILE`]. On
-    /// `Ok` its files and `dir` itself are synced; the parent of `dir` is the caller's to sync.
+    /// Creates it in `dir`, which must exist and be empty, with its values in [`DATA_FILE`].
+    /// Nothing of it is durable yet: its values are after [`Store::sync`], once the caller has
+    /// synced `dir` and the parent of `dir`.
     fn create(&self, dir: &Path) -> io::Result<Box<dyn Store>>;
 }
 
@@ -98,14 +99,7 @@ impl SledStore {
         // From here on a `SledStore`: whatever fails below, sled is shut by its `drop`.
         let data = File::open(dir.join(DATA_FILE))?;
         let (blobs, trees) = (dir.join("blobs"), Mutex::default());
-        let store = Self { db: Some(db), data, blobs, trees };
-        store.sync()?;
-        store.data.sync_all()?;
-        for entry in fs::read_dir(dir)? {
-            File::open(entry?.path())?.sync_all()?;
-        }
-        File::open(dir)?.sync_all()?;
-        Ok(store)
+        Ok(Self { db: Some(db), data, blobs, trees })
     }
 
     fn tree(&self, place: usize, key: &[u8]) -> io::Result<sled::Tree> {

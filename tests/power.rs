@@ -25,7 +25,7 @@ use rustix::io::Errno;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use waystation::record::Sequence;
-use waystation::spool::LastStop;
+use waystation::spool::{Config, LastStop, WhenFull};
 
 /// The end of a wait for a commit.
 const PATIENCE: Duration = support::PATIENCE;
@@ -249,6 +249,58 @@ fn a_start_after_a_cut_needs_no_room() {
             let mut bench = Bench::open(&dir).expect("the start needs no room");
             outside.check(cut.mark, &bench.read().unwrap());
             bench.check_house(&dir);
+        }
+    }
+}
+
+/// Records are dropped for want of room and exported by hand, and nothing of that is ever taken
+/// for a loss, or lost beyond it. Fails when `Shared::drop_oldest` or `Hold::remove` unlinks
+/// before the removal is synced.
+#[test]
+fn what_leaves_by_policy_or_by_hand_is_counted_through_any_cut() {
+    let Some(mount) = Mount::new() else { return };
+    let mut random = random();
+    let mut outside = Outside::default();
+    let disk = mount.insert(Layers::new());
+    let dir = disk.path().join(PLACE);
+    let watch = Watch::begin(&disk, outside.mark());
+    // The commit's reserve, and a few segments.
+    let max_size = (4 << 20) + 250_000;
+    let config = Config { max_size, when_full: WhenFull::DropOldest, ..Config::new(&dir) };
+    let mut bench = Bench::open_with(config).unwrap();
+    let mut round = 0;
+    while round < 20 || bench.spool.writer.ledger().dropped == 0 {
+        round += 1;
+        assert!(round < 200, "nothing is ever dropped: {:?}", bench.spool.writer.depth());
+        let outcomes = bench.append(&mut outside, random.u64(1..8), PATIENCE);
+        watch.knows(outside.mark());
+        // Where all that is closed was handed out, nothing can be dropped.
+        let full = outcomes.iter().any(|outcome| matches!(outcome, Some(Err(_))));
+        let end = bench.spool.writer.ledger().accepted;
+        let position = bench.spool.reader.position().0;
+        if round % 10 == 0 && position < end {
+            let first = random.u64(position..end);
+            let hold = bench.spool.writer.hold(Sequence(first), Sequence(end)).unwrap();
+            let range = (hold.first(), hold.end());
+            hold.remove(&[range]).unwrap();
+        }
+        if round % 10 == 0 || full {
+            bench.read().unwrap();
+            let to = bench.spool.reader.position();
+            watch.knows(Mark { delivered: to.0, ..outside.mark() });
+            bench.deliver(&mut outside, to);
+            support::until("records are taken", || bench.spool.writer.refusal().is_none());
+        }
+    }
+    bench.spool.writer.close().unwrap();
+    let ledger = bench.spool.writer.ledger();
+    println!("{ledger:?}");
+    assert!(ledger.dropped > 0 && ledger.exported > 0 && ledger.lost == 0);
+    drop(bench);
+    let cuts = watch.end(&disk);
+    for cut in &cuts {
+        for left in remains(cut, &mut random) {
+            examine(&mount, &left, &outside, cut.mark);
         }
     }
 }

@@ -48,7 +48,7 @@ impl Power {
     fn of(disk: &Inserted) -> Self {
         let power = Self::default();
         let seen = power.clone();
-        disk.disk().guard(Box::new(move |access, _| seen.ask(access)));
+        disk.disk().guard(Box::new(move |access, _, _| seen.ask(access)));
         power
     }
 

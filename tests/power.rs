@@ -50,7 +50,7 @@ impl Watch {
     fn begin(disk: &Inserted, mark: Mark) -> Self {
         let watch = Self { mark: Arc::new(Mutex::new(mark)), cuts: Arc::default() };
         let seen = watch.clone();
-        disk.disk().guard(Box::new(move |access, layers| {
+        disk.disk().guard(Box::new(move |access, _, layers| {
             if access == Access::Sync {
                 seen.cut(layers.clone());
             }
@@ -241,7 +241,7 @@ fn a_start_after_a_cut_needs_no_room() {
     for cut in cuts.iter().filter(|cut| cut.mark.acknowledged > 0) {
         for left in remains(cut, &mut random) {
             let disk = mount.insert(left);
-            disk.disk().guard(Box::new(|access, _| match access {
+            disk.disk().guard(Box::new(|access, _, _| match access {
                 Access::Grow | Access::Create => Err(Errno::NOSPC),
                 _ => Ok(()),
             }));

@@ -70,9 +70,9 @@ pub enum Access {
     Sync,
 }
 
-/// Asked before each access, with the disk as it is then; an error is what the program gets, and
+/// Asked before each access, with the file or the directory and the disk as it is then; an error is what the program gets, and
 /// the access does not happen. A sync that fails with `EIO` has done its harm all the same.
-pub type Guard = Box<dyn FnMut(Access, &Layers) -> Result<(), Errno> + Send>;
+pub type Guard = Box<dyn FnMut(Access, Inode, &Layers) -> Result<(), Errno> + Send>;
 
 /// A disk that programs use.
 pub struct Disk {
@@ -105,8 +105,8 @@ impl Disk {
         self.guard = None;
     }
 
-    fn ask(&mut self, access: Access) -> Result<(), Errno> {
-        self.guard.as_mut().map_or(Ok(()), |guard| guard(access, &self.layers))
+    fn ask(&mut self, access: Access, inode: Inode) -> Result<(), Errno> {
+        self.guard.as_mut().map_or(Ok(()), |guard| guard(access, inode, &self.layers))
     }
 
     pub fn find(&self, dir: Inode, name: &OsStr) -> Result<Inode, Errno> {
@@ -119,7 +119,7 @@ impl Disk {
     }
 
     pub fn read(&mut self, file: Inode, offset: u64, size: usize) -> Result<Vec<u8>, Errno> {
-        self.ask(Access::Read)?;
+        self.ask(Access::Read, file)?;
         match self.node(file)? {
             Node::File(content) => Ok(content.read(offset, size)),
             Node::Dir(_) => Err(Errno::ISDIR),
@@ -127,7 +127,7 @@ impl Disk {
     }
 
     pub fn create(&mut self, at: Place, kind: Kind) -> Result<Inode, Errno> {
-        self.ask(Access::Create)?;
+        self.ask(Access::Create, at.0)?;
         if self.find(at.0, &at.1).is_ok() {
             return Err(Errno::EXIST);
         }
@@ -138,7 +138,7 @@ impl Disk {
     }
 
     pub fn remove(&mut self, at: Place) -> Result<(), Errno> {
-        self.ask(Access::Remove)?;
+        self.ask(Access::Remove, at.0)?;
         let inode = self.find(at.0, &at.1)?;
         if self.layers.now.names(inode).is_some_and(|names| !names.is_empty()) {
             return Err(Errno::NOTEMPTY);
@@ -148,7 +148,7 @@ impl Disk {
     }
 
     pub fn rename(&mut self, from: Place, to: Place) -> Result<(), Errno> {
-        self.ask(Access::Rename)?;
+        self.ask(Access::Rename, from.0)?;
         self.find(from.0, &from.1)?;
         if let Ok(there) = self.find(to.0, &to.1)
             && self.layers.now.names(there).is_some_and(|names| !names.is_empty())
@@ -160,7 +160,7 @@ impl Disk {
     }
 
     pub fn set_len(&mut self, file: Inode, len: u64) -> Result<(), Errno> {
-        self.ask(Access::Overwrite)?;
+        self.ask(Access::Overwrite, file)?;
         self.node(file)?;
         self.layers.change(Op::SetLen { file, len });
         Ok(())
@@ -171,14 +171,14 @@ impl Disk {
             Node::File(content) => content.has(offset, bytes.len()),
             Node::Dir(_) => return Err(Errno::ISDIR),
         };
-        self.ask(if has_room { Access::Overwrite } else { Access::Grow })?;
+        self.ask(if has_room { Access::Overwrite } else { Access::Grow }, file)?;
         self.layers.change(Op::Write { file, offset, bytes: bytes.into() });
         Ok(())
     }
 
     pub fn sync(&mut self, inode: Inode) -> Result<(), Errno> {
         self.node(inode)?;
-        if let Err(error) = self.ask(Access::Sync) {
+        if let Err(error) = self.ask(Access::Sync, inode) {
             if error == Errno::IO {
                 self.layers.give_up(inode);
             }

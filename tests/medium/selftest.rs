@@ -141,7 +141,7 @@ fn what_a_failed_sync_did_not_make_durable_no_later_one_does() {
     let file = create(&mut disk, ROOT, "file", Kind::File);
     sync(&mut disk, &[ROOT]);
     disk.write(file, 0, b"bytes").unwrap();
-    disk.guard(Box::new(|_, _| Err(rustix::io::Errno::IO)));
+    disk.guard(Box::new(|_, _, _| Err(rustix::io::Errno::IO)));
     assert!(disk.sync(file).is_err());
     disk.unguarded();
     sync(&mut disk, &[file]);

@@ -5,7 +5,7 @@
 
 use super::content::Content;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
 
 pub type Inode = u64;
@@ -81,6 +81,15 @@ impl Tree {
             Node::Dir(names) => Some(names),
             Node::File(_) => None,
         }
+    }
+
+    /// Whether a file is called this, wherever it lies.
+    pub fn is_called(&self, inode: Inode, name: &str) -> bool {
+        let names = |dir: &Node| match dir {
+            Node::Dir(names) => names.get(OsStr::new(name)) == Some(&inode),
+            Node::File(_) => false,
+        };
+        self.nodes.values().any(names)
     }
 
     /// Makes room for what is in an inode, whether or not a name leads to it.

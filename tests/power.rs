@@ -87,7 +87,7 @@ fn work(mount: &Mount, start: &Layers, outside: &mut Outside, random: &mut Rng) 
         assert!(outcomes.iter().all(|outcome| matches!(outcome, Some(Ok(_)))), "{outcomes:?}");
         watch.knows(outside.mark());
         if random.bool() {
-            bench.read().unwrap();
+            bench.read_all();
             let to = random.u64(outside.delivered..=bench.spool.reader.position().0);
             // First Kafka has them, then the spool is told.
             watch.knows(Mark { delivered: to, ..outside.mark() });
@@ -115,7 +115,7 @@ fn examine(mount: &Mount, left: &Layers, outside: &Outside, mark: Mark) -> Exami
     let dir = disk.path().join(PLACE);
     let watch = Watch::begin(&disk, mark);
     let mut bench = Bench::open(&dir).expect("the start needs no hand");
-    let read = bench.read().unwrap();
+    let read = bench.read_all();
     outside.check(mark, &read);
     bench.check_house(&dir);
     let mut known = outside.after(&read);
@@ -247,7 +247,7 @@ fn a_start_after_a_cut_needs_no_room() {
             }));
             let dir = disk.path().join(PLACE);
             let mut bench = Bench::open(&dir).expect("the start needs no room");
-            outside.check(cut.mark, &bench.read().unwrap());
+            outside.check(cut.mark, &bench.read_all());
             bench.check_house(&dir);
         }
     }
@@ -285,7 +285,7 @@ fn what_leaves_by_policy_or_by_hand_is_counted_through_any_cut() {
             hold.remove(&[range]).unwrap();
         }
         if round % 10 == 0 || full {
-            bench.read().unwrap();
+            bench.read_all();
             let to = bench.spool.reader.position();
             watch.knows(Mark { delivered: to.0, ..outside.mark() });
             bench.deliver(&mut outside, to);

@@ -21,6 +21,8 @@ pub struct Outside {
     pub acknowledged: Vec<(RecordId, u64)>,
     /// Kafka has the sequences below this.
     pub delivered: u64,
+    /// What was read of them.
+    pub received: BTreeSet<u64>,
 }
 
 /// How much of that was known at one moment.
@@ -41,8 +43,12 @@ impl Outside {
         let Read { watermark, removed, .. } = *read;
         assert!(watermark <= mark.delivered + removed, "the watermark leads: {read:?}, {mark:?}");
         let acknowledged = &self.acknowledged[..mark.acknowledged];
-        let due = acknowledged.iter().filter(|(id, _)| id.sequence.0 >= watermark);
-        let missing: Vec<_> = due.filter(|record| !read.records.contains(record)).collect();
+        let is_missing = |record: &&(RecordId, u64)| {
+            let delivered = record.0.sequence.0 < watermark;
+            let known = delivered && self.received.contains(&record.1);
+            !known && !read.records.contains(record)
+        };
+        let missing: Vec<_> = acknowledged.iter().filter(is_missing).collect();
         assert!(
             missing.len() as u64 <= removed,
             "acknowledged and not there: {missing:?}; {removed} were removed; {mark:?}"
@@ -56,7 +62,7 @@ impl Outside {
     pub fn after(&self, read: &Read) -> Self {
         let delivered = self.acknowledged.iter().filter(|(id, _)| id.sequence.0 < read.watermark);
         let acknowledged = delivered.chain(&read.records).copied().collect();
-        Self { offered: self.offered, acknowledged, delivered: self.delivered }
+        Self { acknowledged, ..self.clone() }
     }
 }
 
@@ -91,6 +97,8 @@ pub struct Bench {
     pub spool: Spool,
     runtime: Runtime,
     route: Arc<Route>,
+    /// Read and not delivered.
+    in_flight: Vec<(RecordId, u64)>,
 }
 
 impl Bench {
@@ -108,7 +116,7 @@ impl Bench {
         assert!(report.ledger.balances() && report.ledger.lost == 0, "{:?}", report.ledger);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let route = Route { path: "/endpoint".to_owned(), topic: "test".to_owned() };
-        Ok(Self { spool, runtime, route: Arc::new(route) })
+        Ok(Self { spool, runtime, route: Arc::new(route), in_flight: Vec::new() })
     }
 
     /// Offers so many records at once and waits for what becomes of each; those that were not
@@ -161,20 +169,37 @@ impl Bench {
         self.runtime.block_on(async { tokio::time::timeout(patience, look).await.ok() })
     }
 
-    /// Reads everything from the position on.
-    pub fn read(&mut self) -> Result<Read, spool::ReadError> {
+    /// Reads everything from the position on, or as far as it can be read.
+    pub fn read(&mut self) -> (Read, Result<(), spool::ReadError>) {
         let watermark = self.spool.reader.watermark().0;
         let mut records = Vec::new();
-        while let Some(block) = self.spool.reader.next_block()? {
-            records.extend(block.records().map(|record| (record.id, number_of(record.value))));
-        }
+        let outcome = loop {
+            match self.spool.reader.next_block() {
+                Ok(Some(block)) => {
+                    let read = block.records().map(|record| (record.id, number_of(record.value)));
+                    records.extend(read);
+                }
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        self.in_flight.extend(&records);
         let ledger = self.spool.writer.ledger();
-        Ok(Read { watermark, records, removed: ledger.dropped + ledger.exported })
+        (Read { watermark, records, removed: ledger.dropped + ledger.exported }, outcome)
+    }
+
+    /// Reads everything from the position on.
+    pub fn read_all(&mut self) -> Read {
+        let (read, outcome) = self.read();
+        outcome.unwrap();
+        read
     }
 
     /// Kafka takes everything below.
     pub fn deliver(&mut self, outside: &mut Outside, to: Sequence) {
         outside.delivered = outside.delivered.max(to.0);
+        let delivered = self.in_flight.extract_if(.., |(id, _)| id.sequence < to);
+        outside.received.extend(delivered.map(|(_, number)| number));
         self.spool.reader.advance_watermark(to);
     }
 

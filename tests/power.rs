@@ -203,8 +203,8 @@ fn a_second_cut_during_the_start_after_a_cut_costs_nothing_either() {
     println!("{states} states");
 }
 
-/// Fails without the sync in `Seal::write`, which the next start would take long for, and without
-/// the one in `ProgressFile::write`.
+/// Fails without the sync in `Seal::write` (the next start would scan what it could know), without
+/// the one in `ProgressFile::write`, and when a start does not write the progress before it is done.
 #[test]
 fn after_a_stop_in_order_a_cut_leaves_every_seal_and_the_last_progress() {
     let Some(mount) = Mount::new() else { return };
@@ -227,6 +227,11 @@ fn after_a_stop_in_order_a_cut_leaves_every_seal_and_the_last_progress() {
     let bench = Bench::open(&dir).unwrap();
     assert_eq!(bench.spool.report.last_stop, LastStop::Clean);
     assert_eq!(bench.spool.report.ledger.delivered, outside.delivered);
+    let left = disk.layers().crash(Keep::Nothing, &mut random);
+    drop(bench);
+    let disk = mount.insert(left);
+    let bench = Bench::open(&disk.path().join(PLACE)).unwrap();
+    assert_eq!(bench.spool.report.last_stop, LastStop::Crash, "that start was not stopped");
 }
 
 /// Fails without the sync of the seal's zeros in `LiveSegment::create`, and without the sync of

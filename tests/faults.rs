@@ -18,12 +18,15 @@ use medium::outside::{Bench, Outside};
 use medium::tree::Inode;
 use rustix::io::Errno;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use support::until;
 use waystation::record::Sequence;
+use waystation::spool::Config;
 
 /// The end of a wait for a commit; a longer one hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -174,7 +177,10 @@ impl Scenario {
         let mount = Mount::new()?;
         let disk = mount.insert(Layers::new());
         let mut known = Outside::default();
-        let mut bench = Bench::open(&disk.path().join(PLACE)).unwrap();
+        let dir = disk.path().join(PLACE);
+        // What is appended together is one block, so that it always starts on the same.
+        let commit_delay = Duration::from_millis(200);
+        let mut bench = Bench::open_with(Config { commit_delay, ..Config::new(&dir) }).unwrap();
         for _ in 0..6 {
             for outcome in bench.append(&mut known, 8, PATIENCE) {
                 outcome.unwrap().unwrap();
@@ -182,6 +188,8 @@ impl Scenario {
         }
         bench.read_all();
         bench.deliver(&mut known, Sequence(20));
+        let first = dir.join("seg-00000000000000000000-0000");
+        until("the first segment is freed", || !first.exists());
         let start = disk.layers();
         drop(bench);
         drop(disk);
@@ -323,8 +331,7 @@ fn a_disk_that_is_full_at_any_step_costs_nothing_and_is_gone_on_from() {
     scenario.sweep(Fault::NoSpace);
 }
 
-/// Fails when the refusal is not lifted by `Shared::look_for_room`, or when `SledStore` is dropped
-/// without its `catch_unwind`: sled panics then.
+/// Fails when the refusal is not lifted by `Shared::look_for_room`.
 #[test]
 fn a_write_that_fails_at_any_step_costs_nothing_and_is_gone_on_from() {
     let Some(scenario) = Scenario::new() else { return };
@@ -332,12 +339,50 @@ fn a_write_that_fails_at_any_step_costs_nothing_and_is_gone_on_from() {
     scenario.sweep(Fault::FailedWrites);
 }
 
-/// Fails when `Committer::commit` does not leave the tail before its second attempt.
+/// Fails when `Committer::commit` does not leave the tail before its second attempt, or when
+/// `SledStore` is dropped without its `catch_unwind`: sled panics then, and a restart is needed.
 #[test]
 fn nothing_is_acknowledged_from_a_segment_after_a_sync_of_it_failed() {
     let Some(scenario) = Scenario::new() else { return };
     scenario.sweep(Fault::FailedSyncOnce);
     scenario.sweep(Fault::FailedSyncs);
+}
+
+/// Fails when `SpoolReader::next_block` never gives up, or gives up more than it must.
+#[test]
+fn a_segment_that_can_never_be_read_is_lost_alone_and_kept() {
+    let Some(Scenario { mount, start, known }) = Scenario::new() else { return };
+    let disk = mount.insert(start);
+    let dir = disk.path().join(PLACE);
+    let read_patience = Duration::from_millis(50);
+    let mut bench = Bench::open_with(Config { read_patience, ..Config::new(&dir) }).unwrap();
+    let name = "seg-00000000000000000016-0000";
+    let bad = fs::metadata(dir.join(name).join("db")).unwrap().ino() & u64::from(u32::MAX);
+    disk.disk().guard(Box::new(move |access, inode, _| {
+        if access == Access::Read && inode == bad { Err(Errno::IO) } else { Ok(()) }
+    }));
+    let begun = Instant::now();
+    let mut numbers = Vec::new();
+    let mut tries = 0;
+    loop {
+        let (read, outcome) = bench.read();
+        numbers.extend(read.records.iter().map(|(_, number)| *number));
+        match outcome {
+            Ok(()) => break,
+            Err(error) => assert!(error.to_string().contains("nothing is skipped"), "{error}"),
+        }
+        assert!(begun.elapsed() < PATIENCE, "it never gives up");
+        tries += 1;
+    }
+    assert!(tries > 0, "it gave up at once");
+    let rest: Vec<u64> = (32..known.offered).collect();
+    assert_eq!(numbers, rest);
+    let ledger = bench.spool.writer.ledger();
+    assert!(ledger.balances());
+    assert_eq!((ledger.lost, ledger.spooled), (32 - 20, rest.len() as u64));
+    let to = bench.spool.reader.position();
+    bench.spool.reader.advance_watermark(to);
+    until("it is set aside", || dir.join("quarantine").join(name).exists());
 }
 
 /// Fails when `SpoolReader::next_block` or `scan` in `start.rs` takes the first word of a disk

@@ -22,6 +22,9 @@ pub struct Config {
     /// A segment is left when it holds this many bytes of parts. sled keeps about as much in
     /// memory, and only the tail is open.
     pub segment_bytes: u64,
+    /// How long a segment of which pages cannot be read is tried again before what stands in them
+    /// counts as lost: a bus that is reset, or a stick that is put back, answers again.
+    pub read_patience: Duration,
 }
 
 impl Config {
@@ -35,6 +38,7 @@ impl Config {
             commit_delay: Duration::ZERO,
             max_pending: 8 << 20,
             segment_bytes: 8 << 20,
+            read_patience: Duration::from_mins(1),
         }
     }
 }

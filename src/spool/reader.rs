@@ -22,11 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::AcqRel;
 use std::sync::mpsc::Sender;
-use std::time::{Duration, Instant};
-
-/// How long a segment of which pages cannot be read is tried again before what stands in them is
-/// called lost: a bus that is reset, or a stick that is put back, answers again.
-const UNREADABLE: Duration = Duration::from_mins(1);
+use std::time::Instant;
 
 /// Why a block could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +84,7 @@ impl SpoolReader {
                     continue;
                 }
                 if let Some((_, since)) = self.unreadable
-                    && since.elapsed() < UNREADABLE
+                    && since.elapsed() < self.shared.config.read_patience
                 {
                     self.scanned = None;
                     let source = io::Error::from(rustix::io::Errno::IO);

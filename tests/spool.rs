@@ -287,8 +287,10 @@ fn a_full_spool_refuses_keeps_what_it_has_and_takes_records_again_after_the_drai
     assert!(matches!(refusal, AppendError::Full(_)), "{refusal}");
     assert!(refusal.to_string().contains("max_size"), "{refusal}");
     assert!(spool.writer.depth().disk_bytes <= limit);
-    assert_eq!(read_all(&mut spool).len() as u64, kept);
-    spool.reader.advance_watermark(Sequence(kept));
+    // Of the batch that was refused, a first part may have been committed by itself.
+    let read = read_all(&mut spool).len() as u64;
+    assert!((kept..kept + 20).contains(&read), "{kept} were kept, {read} read");
+    spool.reader.advance_watermark(Sequence(read));
     wait_until("records are taken again", || spool.writer.refusal().is_none());
     append_all(&spool, &values(1, 100, 1)).unwrap();
     assert!(spool.writer.ledger().balances());

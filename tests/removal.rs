@@ -126,6 +126,22 @@ fn what_an_operator_takes_out_is_not_handed_out_and_counts_as_exported() {
     assert_eq!(open(dir.path()).writer.ledger(), ledger);
 }
 
+/// Fails when `Shared::readable` begins below the watermark, where a removal is not listed any more.
+#[test]
+fn what_was_taken_out_behind_a_delivery_stays_out_once_the_watermark_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spool = open(dir.path());
+    append_all(&spool, &values(3, 100, 1)).unwrap();
+    let hold = spool.writer.hold(Sequence(1), Sequence(2)).unwrap();
+    assert_eq!(hold.remove(&[(Sequence(1), Sequence(2))]).unwrap(), 1);
+    let block = spool.reader.next_block().unwrap().unwrap();
+    assert_eq!((block.first(), block.end()), (Sequence(0), Sequence(1)));
+    spool.reader.advance_watermark(Sequence(1));
+    assert_eq!(spool.reader.watermark(), Sequence(2));
+    spool.writer.close().unwrap(); // writes the progress
+    assert_eq!(sequences(&mut spool), [2]);
+}
+
 #[test]
 fn what_is_held_and_not_taken_is_given_back() {
     let dir = tempfile::tempdir().unwrap();

@@ -27,7 +27,8 @@ impl Shared {
     /// `from`, moved past what is removed there, and how far reading may go from there on.
     pub fn readable(&self, from: Sequence) -> (Sequence, Sequence) {
         let books = lock(&self.books);
-        let from = books.progress.past_removed(from);
+        // What was removed below the watermark is not listed any more.
+        let from = books.progress.past_removed(from.max(self.watermark()));
         (from, books.claims.limit(from, self.published()))
     }
 

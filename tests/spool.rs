@@ -5,7 +5,6 @@
 #[path = "support/spool.rs"]
 mod support;
 
-use proptest::prelude::*;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -361,79 +360,4 @@ fn damage_last_part(db: &Path) {
     let last = *find_parts(&bytes).last().unwrap();
     bytes[last + 100] ^= 1;
     fs::write(db, bytes).unwrap();
-}
-
-#[derive(Debug, Clone)]
-enum Operation {
-    Append { count: usize, len: usize },
-    Deliver { percent: u64 },
-    Reopen,
-    Crash,
-}
-
-fn any_operation() -> impl Strategy<Value = Operation> {
-    prop_oneof![
-        4 => (1_usize..40, 1_usize..20_000).prop_map(|(count, len)| Operation::Append { count, len }),
-        3 => (0_u64..=100).prop_map(|percent| Operation::Deliver { percent }),
-        1 => Just(Operation::Reopen),
-        1 => Just(Operation::Crash),
-    ]
-}
-
-/// How many cases; `WAYSTATION_MODEL_CASES` asks for more.
-fn cases() -> u32 {
-    std::env::var("WAYSTATION_MODEL_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(40)
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
-
-    /// The model: a list of everything acknowledged, and how far it was delivered.
-    #[test]
-    fn it_behaves_like_a_list(operations in prop::collection::vec(any_operation(), 1..25)) {
-        let root = tempfile::tempdir().unwrap();
-        let mut path = root.path().join("0");
-        let mut spool = open(&path);
-        let (mut model, mut delivered) = (Vec::new(), 0_u64);
-        for (step, operation) in operations.into_iter().enumerate() {
-            match operation {
-                Operation::Append { count, len } => {
-                    let new = values(count, len, step as u64);
-                    append_all(&spool, &new).unwrap();
-                    model.extend(new);
-                }
-                Operation::Deliver { percent } => {
-                    let read = read_all(&mut spool);
-                    let waiting = model.len() as u64 - delivered;
-                    delivered += waiting * percent / 100;
-                    spool.reader.advance_watermark(Sequence(delivered));
-                    spool.reader.rewind(Sequence(0));
-                    prop_assert_eq!(read.len() as u64, waiting);
-                }
-                Operation::Reopen => {
-                    spool.writer.close().unwrap();
-                    drop(spool);
-                    spool = open(&path);
-                    prop_assert_eq!(spool.reader.watermark(), Sequence(delivered));
-                }
-                Operation::Crash => {
-                    let copy = root.path().join((step + 1).to_string());
-                    crash(&path, &copy);
-                    path = copy;
-                    spool = open(&path);
-                    prop_assert_eq!(&spool.report.lost, &[]);
-                    // The watermark on the disk may lag: what follows is repeated, never skipped.
-                    prop_assert!(spool.reader.watermark() <= Sequence(delivered));
-                    delivered = spool.reader.watermark().0;
-                }
-            }
-            let ledger = spool.writer.ledger();
-            prop_assert!(ledger.balances());
-            prop_assert_eq!((ledger.accepted, ledger.delivered), (model.len() as u64, delivered));
-            let read = read_all(&mut spool);
-            let want: Vec<_> = (0_u64..).zip(model.iter().cloned()).skip(usize::try_from(delivered).unwrap()).collect();
-            prop_assert!(read == want, "at step {step} what was read is not what was acknowledged");
-            spool.reader.rewind(Sequence(0));
-        }
-    }
 }

@@ -81,15 +81,18 @@ fn imports(sources: &[Source]) -> Vec<(String, String, String)> {
     imports
 }
 
-/// A file whose `mod` line stands under `#[cfg(test)]`.
+/// A file whose `mod` line stands under `#[cfg(test)]`, or that of the folder it lies in.
 fn only_for_tests(source: &Source, sources: &[Source]) -> bool {
     let Some(module) = module_of(&source.path) else { return true };
     let Some((parent, name)) = module.rsplit_once("::") else { return false };
     let declaration = format!("mod {name};");
+    let declares = |other: &Source| {
+        other.lines.iter().any(|l| l.test && l.code.trim().ends_with(&declaration))
+    };
     sources
         .iter()
         .filter(|other| module_of(&other.path).as_deref() == Some(parent))
-        .any(|other| other.lines.iter().any(|l| l.test && l.code.trim().ends_with(&declaration)))
+        .any(|other| declares(other) || only_for_tests(other, sources))
 }
 
 fn at(source: &Source, line: usize) -> String {

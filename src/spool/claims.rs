@@ -5,7 +5,7 @@
 use crate::record::Sequence;
 
 /// Who may have which record, beside what is listed as removed.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Claims {
     /// Everything below was handed to the reader's owner, at some time since the start.
     handed: Sequence,

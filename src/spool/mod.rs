@@ -31,6 +31,8 @@ mod claims;
 mod config;
 mod dir;
 mod keeper;
+#[cfg(test)]
+mod model;
 mod mutex;
 mod part;
 mod progress;

@@ -8,7 +8,7 @@
 //! outcome is set to `Ok` only after the sync.
 
 use super::AppendError;
-use super::block::Draft;
+use super::block::{self, Draft};
 use super::mutex::lock;
 use crate::record::{Epoch, NewRecord, RecordId, Sequence};
 use std::collections::VecDeque;
@@ -18,9 +18,6 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
-
-/// A batch is closed, and a new one begun, at this many raw bytes.
-const FULL: usize = 1 << 20;
 
 /// A record on its way to the disk. Resolves when it is durable, or was not kept.
 ///
@@ -140,8 +137,8 @@ impl Queue {
         if let Some(refusal) = &state.refusal {
             return Err(refusal.clone());
         }
-        let size = record.value.len() + record.key.map_or(0, <[u8]>::len);
-        if size > FULL {
+        let size = block::weight(record);
+        if size > block::MAX_WEIGHT {
             return Err(AppendError::TooLarge);
         }
         if state.bytes + size > self.limit {
@@ -153,7 +150,7 @@ impl Queue {
         state.bytes += state.open.draft.raw_len() - before;
         let append = Append { ticket: state.open.ticket.clone(), place, slot: None };
         let mut wake = state.wake_at.is_some_and(|at| state.open.draft.count() >= at);
-        if state.open.draft.raw_len() >= FULL {
+        if state.open.draft.is_full() {
             wake = true;
             let draft = state.spare.pop().unwrap_or_default();
             let full = std::mem::replace(&mut state.open, Batch { draft, ..Batch::default() });

@@ -32,8 +32,11 @@
 //! A record's sequence is the block's first plus its place. Integrity is the parts' matter
 //! (see `part.rs`); still, any bytes may be given here, and are refused without a panic.
 
+mod encoder;
 #[cfg(test)]
 mod tests;
+
+pub use encoder::Encoder;
 
 use super::wire::{self, Malformed};
 use crate::record::{Epoch, Millis, NewRecord, Reception, Record, RecordId, Route, Sequence};
@@ -46,11 +49,32 @@ const OLDEST: u8 = 1;
 pub const HEADER_LEN: usize = 44;
 /// Raw bytes of a block, at most; a length beyond it is not believed.
 pub const MAX_RAW: usize = 8 << 20;
+/// Bytes of a whole block, at most: zstd adds less than one in 256 to what it cannot compress.
+pub const MAX_LEN: usize = HEADER_LEN + MAX_RAW + (MAX_RAW >> 8);
+/// Bytes of key, headers and value of a record, at most; see [`weight`].
+pub const MAX_WEIGHT: usize = 1 << 20;
+/// A draft is full at this many different routes: each takes many times its bytes once decoded.
+const MAX_ROUTES: usize = 4096;
+/// Bytes of a record with nothing in it: route, flags, reception, and two lengths of 0.
+const MIN_RECORD: u32 = 5;
+/// Bytes of a record, at most: its weight, seven numbers, the flags and an epoch.
+const MAX_RECORD: usize = MAX_WEIGHT + 7 * 10 + 1 + 8;
+/// What a header counts beside its bytes: it takes some 32 once it is read.
+const HEADER_WEIGHT: usize = 8;
+
+/// A draft is full at this many raw bytes.
+const FULL: usize = 1 << 20;
 
 const HAS_KEY: u8 = 1;
 const CLOCK_UNSYNCHRONISED: u8 = 2;
 const HAS_TIMESTAMP: u8 = 4;
 const HAS_ORIGIN: u8 = 8;
+
+/// What a record counts against [`MAX_WEIGHT`].
+pub fn weight(record: &NewRecord<'_>) -> usize {
+    let headers = record.headers.iter().map(|(n, v)| n.len() + v.len() + HEADER_WEIGHT);
+    record.value.len() + record.key.map_or(0, <[u8]>::len) + headers.sum::<usize>()
+}
 
 /// The records of a block while they are gathered: what `append` adds to.
 #[derive(Debug, Default)]
@@ -116,6 +140,11 @@ impl Draft {
         self.raw.len()
     }
 
+    /// Whether the next record belongs into another draft.
+    pub fn is_full(&self) -> bool {
+        self.raw.len() >= FULL || self.routes.len() >= MAX_ROUTES
+    }
+
     /// When the oldest record was received.
     pub fn oldest(&self) -> Option<Millis> {
         self.oldest
@@ -126,75 +155,6 @@ impl Draft {
         self.raw.clear();
         self.routes.clear();
         (self.count, self.base, self.oldest) = (0, None, None);
-    }
-}
-
-/// Turns drafts into a block's bytes; owns the compressor.
-pub struct Encoder {
-    zstd: zstd::bulk::Compressor<'static>,
-    out: Vec<u8>,
-}
-
-impl std::fmt::Debug for Encoder {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Encoder").finish_non_exhaustive()
-    }
-}
-
-impl Encoder {
-    /// Errors only when zstd cannot allocate its context.
-    pub fn new() -> std::io::Result<Self> {
-        // Level 1: of all that was measured the best disk per byte at a cost that the commit
-        // thread does not notice.
-        Ok(Self { zstd: zstd::bulk::Compressor::new(1)?, out: Vec::new() })
-    }
-
-    /// The bytes of a block that begins at `first`. The draft is left as it was: a commit
-    /// that fails is made again elsewhere. (It is borrowed mutably only so that the table
-    /// of routes can stand behind its records while they are compressed.)
-    pub fn encode(
-        &mut self,
-        epoch: Epoch,
-        first: Sequence,
-        draft: &mut Draft,
-    ) -> std::io::Result<&[u8]> {
-        let too_large = || std::io::Error::other("a block outgrew its format");
-        let records_len = draft.raw.len();
-        let routes_at = u32::try_from(records_len).map_err(|_| too_large())?;
-        wire::put_varint(&mut draft.raw, draft.routes.len() as u64);
-        for route in &draft.routes {
-            wire::put_bytes(&mut draft.raw, route.path.as_bytes());
-            wire::put_bytes(&mut draft.raw, route.topic.as_bytes());
-        }
-        let packed = self.pack(epoch, first, draft, routes_at);
-        draft.raw.truncate(records_len);
-        packed?;
-        Ok(&self.out)
-    }
-
-    fn pack(
-        &mut self,
-        epoch: Epoch,
-        first: Sequence,
-        draft: &Draft,
-        routes_at: u32,
-    ) -> std::io::Result<()> {
-        let raw_len = u32::try_from(draft.raw.len()).ok().filter(|len| *len as usize <= MAX_RAW);
-        let raw_len = raw_len.ok_or_else(|| std::io::Error::other("a block outgrew its format"))?;
-        let out = &mut self.out;
-        out.clear();
-        out.extend_from_slice(&MAGIC);
-        out.extend_from_slice(&[VERSION, 1, 0, 0]);
-        out.extend_from_slice(&epoch.0.to_le_bytes());
-        out.extend_from_slice(&first.0.to_le_bytes());
-        out.extend_from_slice(&draft.count.to_le_bytes());
-        out.extend_from_slice(&raw_len.to_le_bytes());
-        out.extend_from_slice(&routes_at.to_le_bytes());
-        out.extend_from_slice(&draft.base.map_or(0, |base| base.0).to_le_bytes());
-        out.resize(HEADER_LEN + zstd::zstd_safe::compress_bound(draft.raw.len()), 0);
-        let packed = self.zstd.compress_to_buffer(&draft.raw, &mut out[HEADER_LEN..])?;
-        out.truncate(HEADER_LEN + packed);
-        Ok(())
     }
 }
 
@@ -239,6 +199,7 @@ pub fn read_header(bytes: &[u8]) -> Result<Header, Malformed> {
         && header.count > 0
         && header.raw_len as usize <= MAX_RAW
         && header.routes_at <= header.raw_len
+        && header.count <= header.routes_at / MIN_RECORD
         && header.first.0.checked_add(u64::from(header.count)).is_some();
     if sound { Ok(header) } else { Err(Malformed) }
 }
@@ -274,18 +235,25 @@ impl Block {
         }
         let (records, mut table) = raw.split_at(header.routes_at as usize);
         let mut routes = Vec::new();
-        for _ in 0..wire::take_varint(&mut table)? {
+        let known = wire::take_varint(&mut table)?;
+        if known > MAX_ROUTES as u64 {
+            return Err(Malformed);
+        }
+        for _ in 0..known {
             let path = wire::take_str(&mut table)?.to_owned();
             let topic = wire::take_str(&mut table)?.to_owned();
             routes.push(Arc::new(Route { path, topic }));
         }
-        let mut starts = Vec::new();
-        let mut rest = records;
+        let mut starts = Vec::with_capacity(header.count as usize);
+        let mut at = 0;
         for _ in 0..header.count {
-            starts.push(u32::try_from(records.len() - rest.len()).map_err(|_| Malformed)?);
+            starts.push(u32::try_from(at).map_err(|_| Malformed)?);
+            let room = &records[at..records.len().min(at + MAX_RECORD)];
+            let mut rest = room;
             take_record(&mut rest, header.base, &routes)?;
+            at += room.len() - rest.len();
         }
-        if !rest.is_empty() {
+        if at < records.len() {
             return Err(Malformed);
         }
         Ok(Self { header, from: header.first, until: header.end(), raw, routes, starts })

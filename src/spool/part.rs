@@ -79,18 +79,19 @@ pub fn decode(bytes: &[u8]) -> Option<(Header, &[u8])> {
     if head[..4] != MAGIC || head[4] != VERSION {
         return None;
     }
-    let payload = rest.get(..usize::from(u16_at(head, 10)))?;
+    let (k, n, len) = (u16_at(head, 6), u16_at(head, 8), usize::from(u16_at(head, 10)));
+    // Before the checksum: a longer one would be read or not by what stands behind it, and a
+    // file full of magics would cost a checksum of 64 KiB for each.
+    if k >= n || len > MAX_PAYLOAD {
+        return None;
+    }
+    let payload = rest.get(..len)?;
     let crc = crc32c::crc32c_append(crc32c::crc32c(&head[..28]), payload);
     if crc.to_le_bytes() != head[28..] {
         return None;
     }
-    let header = Header {
-        epoch: Epoch(u64_at(head, 12)),
-        first: Sequence(u64_at(head, 20)),
-        k: u16_at(head, 6),
-        n: u16_at(head, 8),
-    };
-    (header.k < header.n).then_some((header, payload))
+    let header = Header { epoch: Epoch(u64_at(head, 12)), first: Sequence(u64_at(head, 20)), k, n };
+    Some((header, payload))
 }
 
 fn u16_at(head: &[u8; HEADER_LEN], at: usize) -> u16 {
@@ -145,6 +146,19 @@ mod tests {
         for len in 0..bytes.len() {
             assert_eq!(decode(&bytes[..len]), None, "cut at {len}");
         }
+    }
+
+    /// Guard: the check of the length in `decode`.
+    #[test]
+    fn a_part_that_is_longer_than_any_is_none_whatever_its_checksum_says() {
+        let mut bytes = Vec::new();
+        encode(&header(), &[1; MAX_PAYLOAD], &mut bytes);
+        assert!(decode(&bytes).is_some());
+        bytes.push(1);
+        bytes[10..12].copy_from_slice(&u16::try_from(MAX_PAYLOAD + 1).unwrap().to_le_bytes());
+        let crc = crc32c::crc32c_append(crc32c::crc32c(&bytes[..28]), &bytes[HEADER_LEN..]);
+        bytes[28..32].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(decode(&bytes), None);
     }
 
     #[test]

@@ -179,7 +179,7 @@ impl Progress {
         }
     }
 
-    fn encode(&self, turn: u64) -> Vec<u8> {
+    pub(super) fn encode(&self, turn: u64) -> Vec<u8> {
         let mut out = Vec::with_capacity(FIXED_LEN + self.ranges.len() * RANGE_LEN + 4);
         out.extend_from_slice(&MAGIC);
         out.extend_from_slice(&[VERSION, u8::from(self.clean), 0, 0]);
@@ -208,7 +208,7 @@ impl Progress {
     }
 
     /// The turn and the progress of one slot; `None` when it was never written, is torn or damaged.
-    fn decode(slot: &[u8]) -> Option<(u64, Self)> {
+    pub(super) fn decode(slot: &[u8]) -> Option<(u64, Self)> {
         let u64_at = |at: usize| Some(u64::from_le_bytes(*slot.get(at..)?.first_chunk()?));
         let count = u32::from_le_bytes(*slot.get(96..)?.first_chunk()?) as usize;
         let len = count.checked_mul(RANGE_LEN)?.checked_add(FIXED_LEN)?;
@@ -232,7 +232,20 @@ impl Progress {
             totals: [u64_at(64)?, u64_at(72)?, u64_at(80)?, u64_at(88)?],
             ranges: (0..count).map(|i| range(FIXED_LEN + i * RANGE_LEN)).collect::<Option<_>>()?,
         };
-        Some((u64_at(8)?, progress))
+        let turn = u64_at(8)?; // one more must fit behind it
+        (turn < u64::MAX && progress.is_sound()).then_some((turn, progress))
+    }
+
+    /// Whether the books can be those of a spool. A checksum holds for whatever was written under
+    /// it; with impossible books every later sum would be wrong, or panic.
+    fn is_sound(&self) -> bool {
+        let gone = self.totals.iter().try_fold(0_u64, |sum, total| sum.checked_add(*total));
+        let mut at = self.watermark;
+        let in_order = self.ranges.iter().all(|range| {
+            let before = std::mem::replace(&mut at, range.end);
+            before <= range.first && range.first < range.end
+        });
+        in_order && gone.is_some_and(|gone| gone <= self.watermark.0)
     }
 }
 

@@ -9,6 +9,7 @@
 
 use super::block::{self, Block};
 use super::part;
+use super::store::MAX_PARTS;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
@@ -16,6 +17,10 @@ use std::path::Path;
 
 /// How much is read at once.
 const CHUNK: usize = 256 * 1024;
+/// What is believed to be a segment's: some times what one takes. A file beyond that is not of
+/// this program's making, and must cost neither memory nor hours.
+const MOST_PARTS: usize = 16 * MAX_PARTS;
+const MOST_BYTES: u64 = 4 * (MAX_PARTS * part::MAX_LEN) as u64;
 
 /// An intact part and where it stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,12 +44,17 @@ pub struct FoundBlock {
 
 /// All intact parts of a stream of bytes, in the order in which they stand.
 pub fn parts(input: &mut impl Read) -> io::Result<Vec<FoundPart>> {
+    parts_by(CHUNK, input)
+}
+
+/// [`parts`], reading so much at once.
+pub(super) fn parts_by(chunk: usize, input: &mut impl Read) -> io::Result<Vec<FoundPart>> {
     let magic = memchr::memmem::Finder::new(&part::MAGIC);
     let mut found = Vec::new();
-    let mut window = Vec::with_capacity(CHUNK + part::MAX_LEN);
+    let mut window = Vec::with_capacity(chunk + part::MAX_LEN);
     let mut offset = 0_u64; // of the window's first byte
     loop {
-        let read = input.by_ref().take(CHUNK as u64).read_to_end(&mut window)?;
+        let read = input.by_ref().take(chunk as u64).read_to_end(&mut window)?;
         let at_end = read == 0;
         let mut at = 0;
         while let Some(hit) = magic.find(&window[at..]) {
@@ -61,7 +71,11 @@ pub fn parts(input: &mut impl Read) -> io::Result<Vec<FoundPart>> {
                 at += 1;
             }
         }
-        if at_end {
+        let beyond = offset > MOST_BYTES || found.len() > MOST_PARTS;
+        if beyond {
+            tracing::error!("a file is larger than a segment can be: its end is not looked at");
+        }
+        if at_end || beyond {
             return Ok(found);
         }
         // What cannot begin a part any more is let go; a magic may stand across the edge.
@@ -75,7 +89,7 @@ pub fn parts(input: &mut impl Read) -> io::Result<Vec<FoundPart>> {
 /// The whole blocks among `parts`, by first sequence. Of two that claim one sequence the
 /// one that stands first in the file counts.
 pub fn blocks(mut parts: Vec<FoundPart>) -> Vec<FoundBlock> {
-    parts.sort_by_key(|p| (p.header.first, p.header.epoch.0, p.header.k, p.offset));
+    parts.sort_by_key(|p| (p.header.first, p.header.epoch.0, p.header.n, p.header.k, p.offset));
     parts.dedup_by_key(|p| p.header);
     let same_block = |a: &FoundPart, b: &FoundPart| {
         (a.header.first, a.header.epoch, a.header.n) == (b.header.first, b.header.epoch, b.header.n)
@@ -85,7 +99,8 @@ pub fn blocks(mut parts: Vec<FoundPart>) -> Vec<FoundBlock> {
         let Some(header) = group[0].block else { continue };
         let told = (group[0].header.first, group[0].header.epoch) == (header.first, header.epoch);
         let free = whole.last().is_none_or(|last| last.header.end() <= header.first);
-        if told && free && group.len() == usize::from(group[0].header.n) {
+        let len: usize = group.iter().map(|p| p.len - part::HEADER_LEN).sum();
+        if told && free && len <= block::MAX_LEN && group.len() == usize::from(group[0].header.n) {
             let parts = group.iter().map(|p| (p.offset, p.len)).collect();
             whole.push(FoundBlock { header, parts });
         }
@@ -105,7 +120,11 @@ pub struct Scanned {
 impl Scanned {
     /// Opens `path` read-only and finds its blocks.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
+        Self::of(File::open(path)?)
+    }
+
+    /// Finds the blocks of an open file.
+    pub fn of(file: File) -> io::Result<Self> {
         let len = file.metadata()?.len();
         let read_at = |buffer: &mut [u8], offset| file.read_at(buffer, offset);
         let mut bearing = Bearing { read_at, offset: 0, len, unreadable: false };
@@ -245,7 +264,9 @@ mod tests {
             &3_u64.to_le_bytes(),
             &1_u64.to_le_bytes(),
             &2_u32.to_le_bytes(),
-            &[0; 16],
+            &10_u32.to_le_bytes(),
+            &10_u32.to_le_bytes(),
+            &[0; 8],
         ]
         .concat();
         let all: Vec<_> = (0..3).map(|k| part_bytes(1, k, 3, &head)).collect();
@@ -256,5 +277,18 @@ mod tests {
         }
         let twice = [all.concat(), all.concat()].concat();
         assert_eq!(blocks(parts(&mut &twice[..]).unwrap()).len(), 1);
+    }
+
+    /// Guard: the check against `MOST_PARTS`.
+    #[test]
+    fn a_file_with_more_parts_than_a_segment_can_have_does_not_cost_memory_for_each() {
+        let one = part_bytes(1, 0, 1, b"");
+        let mut endless = io::repeat(0).take(1 << 30);
+        let many = one.repeat(2 * MOST_PARTS);
+        assert!(parts(&mut &many[..]).unwrap().len() < MOST_PARTS + CHUNK / part::HEADER_LEN);
+        let before = endless.limit();
+        assert!(parts(&mut endless).unwrap().is_empty());
+        let read = before - endless.limit();
+        assert!(read < 2 * MOST_BYTES, "{read} bytes were looked at");
     }
 }

@@ -84,7 +84,8 @@ pub struct Seal {
 }
 
 impl Seal {
-    fn encode(&self) -> [u8; SEAL_LEN] {
+    /// The seal's bytes.
+    pub(super) fn encode(&self) -> [u8; SEAL_LEN] {
         let mut out = [0; SEAL_LEN];
         out[..4].copy_from_slice(&SEAL_MAGIC);
         out[4] = SEAL_VERSION;
@@ -99,7 +100,8 @@ impl Seal {
         out
     }
 
-    fn decode(bytes: &[u8; SEAL_LEN]) -> Option<Self> {
+    /// A seal from its bytes; `None` when they are torn, damaged, or promise what cannot be.
+    pub(super) fn decode(bytes: &[u8; SEAL_LEN]) -> Option<Self> {
         let u64_at = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| bytes[at + i]));
         let seal = Self {
             first: Sequence(u64_at(8)),
@@ -112,7 +114,8 @@ impl Seal {
         let intact = bytes[..4] == SEAL_MAGIC
             && bytes[4] == SEAL_VERSION
             && crc32c::crc32c(&bytes[..48]).to_le_bytes() == bytes[48..];
-        (intact && seal.first < seal.end).then_some(seal)
+        let possible = seal.first < seal.end && seal.records <= seal.end.since(seal.first);
+        (intact && possible).then_some(seal)
     }
 
     /// The seal of the segment in `dir`; `None` when it was not sealed, or the seal is torn.

@@ -131,3 +131,52 @@ fn a_length_that_cannot_be_is_not_believed() {
     bytes[28..32].copy_from_slice(&u32::MAX.to_le_bytes());
     assert_eq!(read_header(&bytes), Err(Malformed));
 }
+
+/// The longest that a record's numbers get.
+fn long<'a>(
+    route: &'a Arc<Route>,
+    headers: &'a [(String, Vec<u8>)],
+    value: &'a [u8],
+) -> NewRecord<'a> {
+    NewRecord {
+        route,
+        key: None,
+        timestamp: Millis(i64::MIN),
+        received: Reception { at: Millis(i64::MAX), clock_synchronised: true },
+        origin: Some(RecordId { epoch: Epoch(1), sequence: Sequence(u64::MAX) }),
+        headers,
+        value,
+    }
+}
+
+fn end(draft: &mut Draft) -> Sequence {
+    let mut encoder = Encoder::new().unwrap();
+    Block::decode(encoder.encode(Epoch(9), Sequence(0), draft).unwrap()).unwrap().end()
+}
+
+/// Guard: `MAX_ROUTES` in `Draft::is_full`, without which a block is written that is not read.
+#[test]
+fn a_draft_is_full_at_as_many_routes_as_are_read_back() {
+    let mut draft = Draft::default();
+    let mut topic = 0;
+    while !draft.is_full() {
+        topic += 1;
+        let route = Arc::new(Route { path: String::new(), topic: topic.to_string() });
+        draft.push(&long(&route, &[], b""));
+    }
+    assert_eq!(end(&mut draft), Sequence(topic));
+}
+
+/// Guard: the headers in `weight`, without which a record is taken that is not read back.
+#[test]
+fn the_heaviest_records_that_are_taken_are_read_back() {
+    let route = &routes()[0];
+    let most = vec![(String::new(), vec![]); MAX_WEIGHT / HEADER_WEIGHT];
+    assert!(weight(&long(route, &most, b"1")) > MAX_WEIGHT);
+    let mut draft = Draft::default();
+    for record in [long(route, &most, b""), long(route, &[], &vec![0; MAX_WEIGHT])] {
+        assert_eq!(weight(&record), MAX_WEIGHT);
+        draft.push(&record);
+    }
+    assert_eq!(end(&mut draft), Sequence(2));
+}

@@ -20,6 +20,7 @@
 //!   `reader.rs`: reading them;
 //! - `removal.rs`: what leaves otherwise than by delivery; `claims.rs`: who may have what;
 //! - `progress.rs`: how far it has come; `keeper.rs`: housekeeping; `start.rs`: after a stop;
+//! - `fuzzing.rs`: what must hold for any bytes;
 //! - `config.rs`: what is set; `dir.rs`: the directory; `shared.rs`, `mutex.rs`: what all of them share.
 //!
 //! It deliberately knows nothing of HTTP, of GPS and of Kafka.
@@ -30,6 +31,8 @@ mod catalog;
 mod claims;
 mod config;
 mod dir;
+#[doc(hidden)]
+pub mod fuzzing;
 mod keeper;
 #[cfg(test)]
 mod model;

@@ -146,12 +146,12 @@ impl Progress {
         Ok(new)
     }
 
-    /// `from`, moved past the removed ranges that begin there.
+    /// `from`, moved past the removed ranges that begin there. Asked for each segment at each
+    /// delivery report: only the ranges that join are looked at.
     pub fn past_removed(&self, from: Sequence) -> Sequence {
-        let inside = |at: Sequence, range: &Range| {
-            if range.first <= at { at.max(range.end) } else { at }
-        };
-        self.ranges.iter().fold(from, inside)
+        let behind = self.ranges.partition_point(|range| range.end <= from);
+        let joined = |at, range: &Range| if range.first <= at { Ok(range.end) } else { Err(at) };
+        self.ranges[behind..].iter().try_fold(from, joined).unwrap_or_else(|at| at)
     }
 
     /// Where the next removed range above `from` begins.

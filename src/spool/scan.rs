@@ -35,7 +35,7 @@ pub struct FoundPart {
 }
 
 /// A block all of whose parts are intact.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundBlock {
     pub header: block::Header,
     /// Its parts in order, as (offset, length).

@@ -1,0 +1,7 @@
+//! What a crash or a bad disk left of a segment: what is asked of it stands in `src/spool/fuzzing.rs`.
+#![no_main]
+
+#[path = "../measured.rs"]
+mod measured;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| measured::run(waystation::spool::fuzzing::recovery, data));

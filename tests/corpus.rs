@@ -1,0 +1,66 @@
+//! Does the spool bear any bytes, as far as fuzzing has found out?
+//!
+//! Replays the inputs in `fuzz/corpus/`, an archive a decoder: what reaches every branch that
+//! fuzzing reached, and by name what once made one panic, allocate too much or take too long.
+//! What must hold for each stands in `src/spool/fuzzing.rs`.
+
+#[path = "../fuzz/measured.rs"]
+mod measured;
+
+use std::io::Read;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use waystation::spool::fuzzing;
+
+/// What an input allocates is measured for the whole process: one at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// Runs every input of the archive; those `named` must be among them.
+fn replay(name: &str, target: fn(&[u8]), named: &[&str]) {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("fuzz/corpus/{name}.tar.zst"));
+    let bytes = zstd::decode_all(std::fs::File::open(path).unwrap()).unwrap();
+    let mut archive = tar::Archive::new(&bytes[..]);
+    let mut seen = Vec::new();
+    for entry in archive.entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let input = entry.path().unwrap().to_string_lossy().into_owned();
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes).unwrap();
+        // Shown when it fails.
+        println!("{name}: {input}");
+        measured::run(target, &bytes);
+        seen.push(input);
+    }
+    assert!(seen.len() >= 30, "{name}: only {seen:?}");
+    for input in named {
+        assert!(seen.iter().any(|seen| seen == input), "{name}: {input} is gone");
+    }
+}
+
+/// Guards, all in `block.rs`: `bomb-routes` allocates 600 MB without the check against
+/// `MAX_ROUTES`; `bomb-headers` 200 MB without the `room` that `take_record` is given;
+/// `bomb-count` is believed without the check against `MIN_RECORD`.
+#[test]
+fn any_bytes_are_taken_for_a_block_or_refused() {
+    replay("block", fuzzing::block, &["bomb-count", "bomb-headers", "bomb-routes"]);
+}
+
+#[test]
+fn any_bytes_are_taken_for_a_segments_file() {
+    replay("recovery", fuzzing::recovery, &["seed-magics", "magics-raw"]);
+}
+
+/// Guard: `is_sound` in `progress.rs`. Without it each of these panics, or its books do not
+/// balance.
+#[test]
+fn any_bytes_are_taken_for_the_progress_or_refused() {
+    let named = ["impossible-totals", "impossible-delivered", "impossible-ranges"];
+    replay("progress", fuzzing::progress, &named);
+}
+
+/// Guard: the check `possible` in `Seal::decode`.
+#[test]
+fn any_bytes_are_taken_for_a_seal_or_refused() {
+    replay("seal", fuzzing::seal, &["impossible-records"]);
+}

@@ -8,7 +8,7 @@
 mod check;
 mod demo;
 pub mod exit;
-pub(crate) mod fleet;
+pub mod fleet;
 pub(crate) mod load;
 mod run;
 mod status;

@@ -38,8 +38,8 @@ fn replay(name: &str, target: fn(&[u8]), named: &[&str]) {
     }
 }
 
-/// Guards, all in `block.rs`: `bomb-routes` allocates 600 MB without the check against
-/// `MAX_ROUTES`; `bomb-headers` 200 MB without the `room` that `take_record` is given;
+/// Guards, all in `block.rs`: `bomb-routes` allocates 350 MB without the check against
+/// `MAX_ROUTES`; `bomb-headers` as much without the `room` that `take_record` is given;
 /// `bomb-count` is believed without the check against `MIN_RECORD`.
 #[test]
 fn any_bytes_are_taken_for_a_block_or_refused() {

@@ -170,7 +170,7 @@ impl SpoolReader {
             }
         }
         let found = self.read_found();
-        let unreadable = self.scanned.as_ref().is_some_and(|(_, scanned)| scanned.unreadable);
+        let unreadable = self.scanned.as_ref().is_some_and(|(_, scanned)| scanned.is_unreadable());
         let known = self.unreadable.filter(|(id, _)| *id == entry.id);
         self.unreadable = unreadable.then(|| known.unwrap_or((entry.id, Instant::now())));
         if entry.live.is_some() {
@@ -180,10 +180,10 @@ impl SpoolReader {
     }
 
     /// The block at the position, or the next one, of those that were found.
-    fn read_found(&mut self) -> io::Result<Option<Block>> {
-        let Some((_, scanned)) = &mut self.scanned else { return Ok(None) };
+    fn read_found(&self) -> io::Result<Option<Block>> {
+        let Some((_, scanned)) = &self.scanned else { return Ok(None) };
         let at = scanned.blocks.partition_point(|found| found.header.end() <= self.position);
-        for found in at..scanned.blocks.len() {
+        for found in &scanned.blocks[at..] {
             match scanned.read(found) {
                 Ok(block) => return Ok(Some(block)),
                 // Damaged since it was found: the next intact one counts.

@@ -14,6 +14,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// How much is read at once.
 const CHUNK: usize = 256 * 1024;
@@ -113,8 +114,7 @@ pub fn blocks(mut parts: Vec<FoundPart>) -> Vec<FoundBlock> {
 pub struct Scanned {
     file: File,
     pub blocks: Vec<FoundBlock>,
-    /// Some of it could not be read: what was not found may be there.
-    pub unreadable: bool,
+    unreadable: AtomicBool,
 }
 
 impl Scanned {
@@ -129,21 +129,22 @@ impl Scanned {
         let read_at = |buffer: &mut [u8], offset| file.read_at(buffer, offset);
         let mut bearing = Bearing { read_at, offset: 0, len, unreadable: false };
         let blocks = blocks(parts(&mut bearing)?);
-        let unreadable = bearing.unreadable;
+        let unreadable = bearing.unreadable.into();
         Ok(Self { file, blocks, unreadable })
     }
 
     /// Reads one of the found blocks. `InvalidData` when it has changed since it was found, or
     /// cannot be read any more.
-    pub fn read(&mut self, found: usize) -> io::Result<Block> {
+    pub fn read(&self, found: &FoundBlock) -> io::Result<Block> {
         let changed = || io::Error::new(io::ErrorKind::InvalidData, "a block changed on the disk");
         let mut bytes = Vec::new();
         let mut buffer = Vec::new();
-        let parts = self.blocks.get(found).map_or(&[][..], |found| &found.parts);
-        for (offset, len) in parts {
+        for (offset, len) in &found.parts {
             buffer.resize(*len, 0);
             self.file.read_exact_at(&mut buffer, *offset).map_err(|error| {
-                self.unreadable |= is_bad_sector(&error);
+                if is_bad_sector(&error) {
+                    self.unreadable.store(true, Relaxed);
+                }
                 let gone = is_bad_sector(&error) || error.kind() == io::ErrorKind::UnexpectedEof;
                 if gone { changed() } else { error }
             })?;
@@ -151,6 +152,11 @@ impl Scanned {
             bytes.extend_from_slice(payload);
         }
         Block::decode(&bytes).map_err(|_| changed())
+    }
+
+    /// Whether some of it could not be read: what was not found may be there all the same.
+    pub fn is_unreadable(&self) -> bool {
+        self.unreadable.load(Relaxed)
     }
 }
 

@@ -264,7 +264,7 @@ fn scan(path: &Path) -> io::Result<Option<Scanned>> {
     loop {
         match Scanned::open(&path.join(DATA_FILE)) {
             // A bus that is reset, or a stick that is put back, answers again.
-            Ok(scanned) if scanned.unreadable && scans < SCANS => thread::sleep(BETWEEN_SCANS),
+            Ok(scanned) if scanned.is_unreadable() && scans < SCANS => thread::sleep(BETWEEN_SCANS),
             Ok(scanned) => return Ok(Some(scanned)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),

@@ -5,10 +5,11 @@
 //! The way of a record: [`ingest`] takes it over HTTP, [`convert`] turns it into JSON, [`spool`]
 //! makes it durable, [`forward`] hands it to Kafka. [`admin`] and [`cli`] only look, at the one
 //! snapshot of [`status`]. [`app`] builds the parts and runs them; [`config`] says how.
-//! [`record`], [`ledger`] and [`histogram`] are the words that all of them share.
+//! [`record`], [`ledger`] and [`histogram`] are the words that all of them share; [`line`] is a
+//! record as an export writes it.
 //!
 //! A module imports only from floors below its own (`tests/tidy.rs` holds it to that):
-//! `app`, `cli`, `config` / `ingest`, `forward`, `admin` / `spool`, `convert`, `status` /
+//! `app`, `cli`, `config` / `ingest`, `forward`, `admin` / `spool`, `convert`, `status`, `line` /
 //! `record`, `ledger`, `histogram`. `ARCHITECTURE.md` tells the rest.
 
 pub mod admin;
@@ -20,6 +21,7 @@ pub mod forward;
 pub mod histogram;
 pub mod ingest;
 pub mod ledger;
+pub mod line;
 pub mod record;
 pub mod spool;
 pub mod status;

@@ -21,7 +21,7 @@ use std::path::Path;
 /// modules of one floor never see each other.
 const FLOORS: &[&[&str]] = &[
     &["record", "ledger", "histogram"],
-    &["spool", "convert", "status"],
+    &["spool", "convert", "status", "line"],
     &["dead", "repeats"],
     &["ingest", "forward", "admin"],
     &["config"],

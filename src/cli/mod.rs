@@ -11,6 +11,7 @@ pub mod exit;
 pub mod fleet;
 pub(crate) mod load;
 mod run;
+mod spool;
 mod status;
 pub mod terminal;
 
@@ -39,6 +40,8 @@ enum Command {
     Check(check::Args),
     /// Ask the running service how it is; the exit code is 0 ok, 1 attention, 2 critical
     Status(status::Args),
+    /// Look at the records on this box's disk, take them out, bring them in, repair them
+    Spool(spool::Args),
     /// Show all of it on this machine: vehicles, an outage, a crash, and what arrived
     Demo(demo::Args),
     /// Post simulated vehicles' messages to a collector and measure its answers
@@ -59,6 +62,7 @@ fn dispatch(cli: &Cli) -> u8 {
         Command::Run => run::run(&cli.config),
         Command::Check(args) => check::run(args, &cli.config),
         Command::Status(args) => status::run(args, &cli.config),
+        Command::Spool(args) => spool::run(args, &cli.config),
         Command::Demo(args) => demo::run(args),
         Command::Load(args) => load::run(args),
     }
@@ -69,12 +73,9 @@ fn refused(error: &clap::Error, arguments: &[OsString]) -> u8 {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => terminal::written(error.print()),
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
-            let command = Cli::command();
-            let names: Vec<_> = command.get_subcommands().map(clap::Command::get_name).collect();
+            let (names, help) = commands_of(arguments);
             let commands = names.join(", ");
-            terminal::complain(&format!(
-                "no command was given ({commands}); see waystation --help"
-            ));
+            terminal::complain(&format!("no command was given ({commands}); see {help} --help"));
             exit::USAGE
         }
         _ => {
@@ -82,6 +83,20 @@ fn refused(error: &clap::Error, arguments: &[OsString]) -> u8 {
             if is_status(arguments) { exit::STATUS_UNKNOWN } else { exit::USAGE }
         }
     }
+}
+
+/// The commands that one of could have been given here, and whose help tells of them.
+fn commands_of(arguments: &[OsString]) -> (Vec<String>, String) {
+    let mut command = Cli::command();
+    let mut help = "waystation".to_owned();
+    for argument in arguments.iter().skip(1) {
+        let inner = argument.to_str().and_then(|name| command.find_subcommand(name)).cloned();
+        if let Some(inner) = inner {
+            help = format!("{help} {}", inner.get_name());
+            command = inner;
+        }
+    }
+    (command.get_subcommands().map(|inner| inner.get_name().to_owned()).collect(), help)
 }
 
 /// clap explains over several lines; its first paragraph and the tip are what is wrong.

@@ -3,6 +3,7 @@
 //! It asks the admin listener and prints what it says; the exit code is the verdict. It judges
 //! nothing itself.
 
+use super::terminal::{COLUMNS, wrapped};
 use super::{exit, terminal};
 use crate::admin::client;
 use crate::config;
@@ -19,9 +20,6 @@ pub struct Args {
     #[arg(long)]
     json: bool,
 }
-
-/// Lines are kept within a terminal of this many columns, values aside.
-const COLUMNS: usize = 80;
 
 /// Asks the service that the configuration at `path` describes.
 pub fn run(args: &Args, path: &Path) -> u8 {
@@ -210,31 +208,6 @@ fn routes(text: &mut String, status: &Snapshot) {
             write(text, format_args!("          held: {why}\n"));
         }
     }
-}
-
-/// Broken between words into lines of at most `columns`, each with its line end. A longer word
-/// stays whole.
-fn wrapped(text: &str, columns: usize) -> String {
-    let mut lines = String::with_capacity(text.len() + 8);
-    let mut used = 0;
-    // Leading blanks align numbers.
-    let indent = text.len() - text.trim_start().len();
-    lines.push_str(&text[..indent]);
-    used += indent;
-    for (index, word) in text.split_whitespace().enumerate() {
-        let length = word.chars().count();
-        if index > 0 && used + 1 + length > columns {
-            lines.push('\n');
-            used = 0;
-        } else if index > 0 {
-            lines.push(' ');
-            used += 1;
-        }
-        lines.push_str(word);
-        used += length;
-    }
-    lines.push('\n');
-    lines
 }
 
 fn write(out: &mut String, text: std::fmt::Arguments<'_>) {

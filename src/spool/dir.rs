@@ -14,9 +14,15 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
+const LOCK: &str = "lock";
+/// How long a lock that only looks ([`held`]) may be in the way of one that stays.
+const LOOKED_AT: Duration = Duration::from_millis(100);
 const TRASH: &str = ".trash";
-const QUARANTINE: &str = "quarantine";
+/// Where damaged segments are kept.
+pub const QUARANTINE: &str = "quarantine";
 /// The progress file's name.
 pub const PROGRESS: &str = "progress";
 
@@ -30,10 +36,19 @@ pub enum LockError {
 
 /// Takes the spool's lock. It is held until the file is dropped, and gone with the process.
 pub fn lock(dir: &Path) -> Result<File, LockError> {
-    let path = dir.join("lock");
+    let path = dir.join(LOCK);
     let open = File::options().read(true).write(true).create(true).truncate(false).open(path);
     let mut file = open.map_err(LockError::Io)?;
-    match file.try_lock() {
+    let deadline = Instant::now() + LOOKED_AT;
+    let locked = loop {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                thread::sleep(Duration::from_millis(1));
+            }
+            other => break other,
+        }
+    };
+    match locked {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut pid = String::new();
@@ -51,6 +66,24 @@ pub fn lock(dir: &Path) -> Result<File, LockError> {
         // The pid is only for the other's error message: a full disk must not stop a start.
         Err(error) if error.kind() != io::ErrorKind::StorageFull => Err(LockError::Io(error)),
         _ => Ok(file),
+    }
+}
+
+/// Which process has the spool open, if any (an empty text when its pid cannot be read). Changes
+/// nothing: the lock is shared for a moment, for which [`lock`] waits.
+pub fn held(dir: &Path) -> io::Result<Option<String>> {
+    let mut file = match File::open(dir.join(LOCK)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other?,
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(None),
+        Err(TryLockError::WouldBlock) => {
+            let mut pid = String::new();
+            file.read_to_string(&mut pid)?;
+            Ok(Some(pid.trim().to_owned()))
+        }
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 

@@ -21,6 +21,7 @@
 //! - `removal.rs`: what leaves otherwise than by delivery; `claims.rs`: who may have what;
 //! - `progress.rs`: how far it has come; `keeper.rs`: housekeeping; `start.rs`: after a stop;
 //! - `fuzzing.rs`: what must hold for any bytes;
+//! - [`outside`]: looking at a spool that another process may have open;
 //! - `config.rs`: what is set; `dir.rs`: the directory; `shared.rs`, `mutex.rs`: what all of them share.
 //!
 //! It deliberately knows nothing of HTTP, of GPS and of Kafka.
@@ -37,6 +38,7 @@ mod keeper;
 #[cfg(test)]
 mod model;
 mod mutex;
+pub mod outside;
 mod part;
 mod progress;
 mod reader;

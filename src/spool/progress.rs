@@ -59,6 +59,18 @@ pub enum Removal {
 
 const REMOVALS: [Removal; 4] = [Removal::Dead, Removal::Dropped, Removal::Exported, Removal::Lost];
 
+impl Removal {
+    /// As the books call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Dead => "dead",
+            Self::Dropped => "dropped",
+            Self::Exported => "exported",
+            Self::Lost => "lost",
+        }
+    }
+}
+
 /// Sequences that left the spool, from `first` to `end` (exclusive).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Range {
@@ -102,6 +114,11 @@ impl Progress {
 
     pub fn watermark(&self) -> Sequence {
         self.watermark
+    }
+
+    /// What left otherwise than by delivery, above the watermark, in order.
+    pub fn ranges(&self) -> &[Range] {
+        &self.ranges
     }
 
     /// Moves the watermark forward (never back); ranges below it become part of the totals.
@@ -249,6 +266,39 @@ impl Progress {
     }
 }
 
+/// The turn and the progress of the slot that counts, of the whole file's bytes.
+fn newest(bytes: &[u8]) -> io::Result<Option<(u64, Progress)>> {
+    let (first, second) = bytes.split_at(SLOT_LEN);
+    let newest =
+        [first, second].into_iter().filter_map(Progress::decode).max_by_key(|(turn, _)| *turn);
+    if newest.is_none()
+        && let Some(version) = Progress::newer(first).or(Progress::newer(second))
+    {
+        let version = u32::from(version);
+        let text = format!(
+            "it was written in format {version} by a newer version of this program, and this \
+             one knows format {VERSION}: install the newer one again"
+        );
+        return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+    }
+    Ok(newest)
+}
+
+/// What the file holds, for one who only looks; `None` when it is not there, or unreadable as a
+/// progress.
+pub fn read(path: &Path) -> io::Result<Option<Progress>> {
+    let mut bytes = vec![0; 2 * SLOT_LEN];
+    match File::open(path).and_then(|file| file.read_exact_at(&mut bytes, 0)) {
+        Ok(()) => Ok(newest(&bytes)?.map(|(_, progress)| progress)),
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// The file, open for writing in place.
 #[derive(Debug)]
 pub struct ProgressFile {
@@ -269,19 +319,7 @@ impl ProgressFile {
             file.write_all_at(&bytes[usize::try_from(kept).unwrap_or(0)..], kept)?;
         }
         file.read_exact_at(&mut bytes, 0)?;
-        let (first, second) = bytes.split_at(SLOT_LEN);
-        let newest =
-            [first, second].into_iter().filter_map(Progress::decode).max_by_key(|(turn, _)| *turn);
-        if newest.is_none()
-            && let Some(version) = Progress::newer(first).or(Progress::newer(second))
-        {
-            let version = u32::from(version);
-            let text = format!(
-                "it was written in format {version} by a newer version of this program, and this \
-                 one knows format {VERSION}: install the newer one again"
-            );
-            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
-        }
+        let newest = newest(&bytes)?;
         let turn = newest.as_ref().map_or(0, |(turn, _)| *turn);
         Ok((Self { file, turn }, newest.map(|(_, progress)| progress)))
     }
@@ -304,96 +342,4 @@ impl ProgressFile {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn range(kind: Removal, first: u64, end: u64) -> Range {
-        Range { kind, first: Sequence(first), end: Sequence(end) }
-    }
-
-    fn index(sequence: u64) -> usize {
-        usize::try_from(sequence).unwrap()
-    }
-
-    proptest! {
-        /// The model: one letter a sequence.
-        #[test]
-        fn the_books_are_those_of_a_list_of_every_sequence(
-            steps in prop::collection::vec((any::<bool>(), 0_usize..4, 0_u64..200, 0_u64..50), 0..30)
-        ) {
-            let accepted = 200;
-            let mut model = [None; 200];
-            let mut progress = Progress::new([1; 16], Sequence(0));
-            for (advance, kind, at, len) in steps {
-                if advance {
-                    progress.advance(Sequence(at));
-                } else {
-                    let end = (at + len).min(accepted);
-                    progress.remove(range(REMOVALS[kind], at, end)).unwrap();
-                    for i in at.max(progress.watermark.0)..end {
-                        model[index(i)].get_or_insert(REMOVALS[kind]);
-                    }
-                }
-                let ledger = progress.ledger(Sequence(accepted));
-                prop_assert!(ledger.balances(), "{ledger:?}");
-                let count = |kind| model.iter().filter(|m| **m == Some(kind)).count() as u64;
-                prop_assert_eq!(
-                    [ledger.dead, ledger.dropped, ledger.exported, ledger.lost],
-                    REMOVALS.map(count)
-                );
-                let waiting = model[index(progress.watermark.0)..].iter().filter(|m| m.is_none());
-                prop_assert_eq!(ledger.spooled, waiting.count() as u64);
-                prop_assert_eq!(Progress::decode(&progress.encode(5)), Some((5, progress.clone())));
-            }
-        }
-    }
-
-    #[test]
-    fn a_torn_write_leaves_the_progress_before_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("progress");
-        let (mut file, nothing) = ProgressFile::open(&path).unwrap();
-        assert_eq!(nothing, None);
-        let mut progress = Progress::new([1; 16], Sequence(0));
-        for watermark in 1..=5 {
-            progress.advance(Sequence(watermark));
-            file.write(&progress).unwrap();
-        }
-        let slot_of_turn_5 = SLOT_LEN;
-        let mut bytes = std::fs::read(&path).unwrap();
-        bytes[slot_of_turn_5 + 50] ^= 1;
-        std::fs::write(&path, bytes).unwrap();
-        let (mut file, found) = ProgressFile::open(&path).unwrap();
-        assert_eq!(found.unwrap().watermark(), Sequence(4));
-        file.write(&progress).unwrap();
-        let (_, found) = ProgressFile::open(&path).unwrap();
-        assert_eq!(found.unwrap().watermark(), Sequence(5));
-    }
-
-    #[test]
-    fn the_progress_of_a_newer_program_is_refused_and_left_as_it_is() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("progress");
-        let mut bytes = vec![0; 2 * SLOT_LEN];
-        for slot in bytes.chunks_mut(SLOT_LEN) {
-            slot[..5].copy_from_slice(b"WSPR\x03");
-        }
-        std::fs::write(&path, &bytes).unwrap();
-        let error = ProgressFile::open(&path).unwrap_err().to_string();
-        assert!(error.contains("format 3"), "{error}");
-        assert_eq!(std::fs::read(&path).unwrap(), bytes);
-    }
-
-    #[test]
-    fn more_ranges_than_fit_are_refused_and_change_nothing() {
-        let mut progress = Progress::new([1; 16], Sequence(0));
-        let mut listed = 0;
-        while progress.remove(range(Removal::Lost, 2 * listed, 2 * listed + 1)).is_ok() {
-            listed += 1;
-            assert!(listed < 10_000, "never refused");
-        }
-        assert_eq!(progress.ledger(Sequence(20_000)).lost, listed);
-        assert!(progress.encode(1).len() <= SLOT_LEN);
-    }
-}
+mod tests;

@@ -123,6 +123,11 @@ impl Scanned {
         Self::of(File::open(path)?)
     }
 
+    /// The same file as it is now.
+    pub fn again(self) -> io::Result<Self> {
+        Self::of(self.file)
+    }
+
     /// Finds the blocks of an open file.
     pub fn of(file: File) -> io::Result<Self> {
         let len = file.metadata()?.len();

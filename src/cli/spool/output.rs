@@ -1,0 +1,95 @@
+//! Where an export goes: standard output, or a file that is there only when it is whole.
+//!
+//! A file is written under another name beside its own, synced, and renamed; an existing file is
+//! never replaced, for it may hold the only copy of what was taken out of a spool.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+/// See the module.
+#[derive(Debug)]
+pub enum Output {
+    Stdout(BufWriter<io::Stdout>),
+    File(NewFile),
+}
+
+/// A file that has not got its name yet. Dropped before, it is removed.
+#[derive(Debug)]
+pub struct NewFile {
+    path: PathBuf,
+    part: PathBuf,
+    to: BufWriter<File>,
+    kept: bool,
+}
+
+impl Output {
+    /// Standard output without a path.
+    pub fn open(path: Option<&Path>) -> io::Result<Self> {
+        let Some(path) = path else { return Ok(Self::Stdout(BufWriter::new(io::stdout()))) };
+        if path.symlink_metadata().is_ok() {
+            return Err(exists());
+        }
+        let mut part = path.as_os_str().to_owned();
+        part.push(format!(".{}.part", std::process::id()));
+        let part = PathBuf::from(part);
+        let file = File::options().write(true).create_new(true).open(&part)?;
+        let (path, to) = (path.to_owned(), BufWriter::with_capacity(1 << 20, file));
+        Ok(Self::File(NewFile { path, part, to, kept: false }))
+    }
+
+    /// Ends the output. On `Ok` a file has its name, and survives a power cut.
+    pub fn finish(self) -> io::Result<()> {
+        match self {
+            Self::Stdout(mut to) => to.flush(),
+            Self::File(file) => file.keep(),
+        }
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Stdout(to) => to.write(bytes),
+            Self::File(file) => file.to.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Stdout(to) => to.flush(),
+            Self::File(file) => file.to.flush(),
+        }
+    }
+}
+
+impl NewFile {
+    fn keep(mut self) -> io::Result<()> {
+        self.to.flush()?;
+        self.to.get_ref().sync_all()?;
+        // A link never replaces; where the file system has none, a look must do.
+        match fs::hard_link(&self.part, &self.path) {
+            Ok(()) => fs::remove_file(&self.part)?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(exists()),
+            Err(_) if self.path.symlink_metadata().is_ok() => return Err(exists()),
+            Err(_) => fs::rename(&self.part, &self.path)?,
+        }
+        self.kept = true;
+        let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if !self.kept {
+            // It is not whole, and whoever reads the sentence of the failure knows its name.
+            drop(fs::remove_file(&self.part));
+        }
+    }
+}
+
+fn exists() -> io::Error {
+    let says = "it exists, and nothing is overwritten; name another file";
+    io::Error::new(io::ErrorKind::AlreadyExists, says)
+}

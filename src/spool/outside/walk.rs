@@ -1,0 +1,130 @@
+//! The segments of a spool one after the other, open for reading.
+//!
+//! A segment that was opened stays readable whatever becomes of its name. One that is gone before
+//! it was opened was freed, or merged into another one: the directory is looked at anew, and the
+//! watermark with it.
+
+use super::LookError;
+use super::view::{self, Segment, View};
+use crate::record::Sequence;
+use crate::spool::block::Block;
+use crate::spool::scan::{FoundBlock, Scanned};
+use crate::spool::store::DATA_FILE;
+use std::io;
+use std::path::Path;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Walk {
+    view: View,
+    at: Sequence,
+}
+
+/// A segment, and the blocks that were found in it.
+#[derive(Debug)]
+pub struct Opened {
+    pub segment: Segment,
+    /// `None` when its data file is missing.
+    scanned: Option<Scanned>,
+}
+
+impl Opened {
+    /// The whole blocks that count, by sequence.
+    pub fn blocks(&self) -> impl Iterator<Item = &FoundBlock> {
+        let Segment { first, end, .. } = self.segment;
+        let blocks = self.scanned.iter().flat_map(|scanned| &scanned.blocks);
+        blocks.filter(move |found| found.header.first >= first && found.header.end() <= end)
+    }
+
+    /// Reads one of them; `None` when it does not hold what it says, or has changed.
+    pub fn read(&self, found: &FoundBlock) -> Result<Option<Block>, LookError> {
+        let Some(scanned) = &self.scanned else { return Ok(None) };
+        match scanned.read(found) {
+            Ok(block) => Ok(Some(block)),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(None),
+            Err(source) => Err(LookError::Io { path: self.segment.name.clone().into(), source }),
+        }
+    }
+}
+
+impl Walk {
+    /// Through what is in `dir`, from the oldest segment on, or from the watermark where nothing
+    /// that old is there.
+    pub fn new(dir: &Path) -> Result<Self, LookError> {
+        let view = view::look(dir)?;
+        let oldest = view.segments.first().map(|segment| segment.first);
+        let at = oldest.map_or(view.watermark(), |oldest| oldest.min(view.watermark()));
+        Ok(Self { view, at })
+    }
+
+    /// As it was seen last.
+    pub fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// Passes over what lies below.
+    pub fn skip_to(&mut self, at: Sequence) {
+        self.at = self.at.max(at);
+    }
+
+    /// Where the next segment ought to begin.
+    pub fn at(&self) -> Sequence {
+        self.at
+    }
+
+    /// Looks at the directory anew.
+    pub fn look_again(&mut self) -> Result<(), LookError> {
+        self.view = view::look(&self.view.dir)?;
+        Ok(())
+    }
+
+    /// The next segment; `None` behind the last one. The position moves behind it.
+    pub fn next(&mut self) -> Result<Option<Opened>, LookError> {
+        loop {
+            let mut rest = self.view.segments.iter().filter(|segment| segment.counts());
+            let Some(segment) = rest.find(|segment| segment.end > self.at).cloned() else {
+                return Ok(None);
+            };
+            let limit = rest.next().map_or(Sequence(u64::MAX), |next| next.first);
+            let path = self.view.path(&segment);
+            let wrong = |source| LookError::Io { path: path.clone(), source };
+            let opened = match Scanned::open(&path.join(DATA_FILE)) {
+                Ok(scanned) if segment.is_sealed() => Opened { segment, scanned: Some(scanned) },
+                Ok(scanned) => unsealed(segment, scanned, limit).map_err(wrong)?,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    if !path.try_exists().map_err(wrong)? {
+                        self.look_again()?;
+                        continue;
+                    }
+                    Opened { segment, scanned: None }
+                }
+                Err(source) => return Err(wrong(source)),
+            };
+            self.at = opened.segment.end;
+            return Ok(Some(opened));
+        }
+    }
+}
+
+/// A segment that may be growing, as far as it has come.
+///
+/// Blocks become durable in order, but while a file is written its bytes are not read at one
+/// moment: a block may be seen and one before it not yet. So where one is missing the file is read
+/// once more, up to the last block that was seen the first time, which proves those before it.
+fn unsealed(mut segment: Segment, scanned: Scanned, limit: Sequence) -> io::Result<Opened> {
+    let first = segment.first;
+    let counts = |found: &FoundBlock| found.header.first >= first && found.header.end() <= limit;
+    let end_of = |blocks: &[FoundBlock]| {
+        let ends = blocks.iter().filter(|found| counts(found)).map(|found| found.header.end());
+        ends.max().unwrap_or(first)
+    };
+    let mut whole = first;
+    for found in scanned.blocks.iter().filter(|found| counts(found)) {
+        if found.header.first == whole {
+            whole = found.header.end();
+        }
+    }
+    segment.end = end_of(&scanned.blocks);
+    let scanned = if whole == segment.end { scanned } else { scanned.again()? };
+    Ok(Opened { segment, scanned: Some(scanned) })
+}

@@ -16,12 +16,14 @@ mod signals;
 
 use crate::admin::{self, AdminState, Source};
 use crate::config::Config;
+use crate::control;
 use crate::forward::{self, Forwarder};
 use crate::ingest::{self, Server};
 use crate::spool::{self, Spool, SpoolWriter};
 use facts::Facts;
 use heartbeat::Heart;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -80,7 +82,9 @@ pub fn run(config: Config) -> Result<(), RunError> {
     let (ended, mut endings) = mpsc::channel(4);
     let forward = forward_thread(forwarder, forward_heart, stopped, ended.clone())?;
     let (stop_admin, admin_stopped) = watch::channel(false);
-    let admin = admin_thread(config.admin, facts.clone(), writer.clone(), admin_stopped, ended)?;
+    let socket = config.spool.dir.join(control::SOCKET);
+    let admin =
+        admin_thread(config.admin, socket, facts.clone(), writer.clone(), admin_stopped, ended)?;
 
     let broken = runtime.block_on(async {
         tokio::spawn(acks.run());
@@ -153,6 +157,7 @@ fn forward_thread(
 
 fn admin_thread(
     config: admin::Config,
+    socket: PathBuf,
     facts: Arc<Facts>,
     writer: SpoolWriter,
     stopped: watch::Receiver<bool>,
@@ -164,9 +169,14 @@ fn admin_thread(
         let _ending = ending;
         runtime.block_on(async move {
             let mut until = stopped.clone();
-            tokio::spawn(watch_over(facts.clone(), writer, told));
-            let state = facts.admin_state();
-            admin::serve(config, facts, state, async move { wait(&mut until).await }).await;
+            tokio::spawn(watch_over(facts.clone(), writer.clone(), told));
+            let (state, control_state) = (facts.admin_state(), facts.control_state());
+            let mut control_until = stopped.clone();
+            let over = async move { wait(&mut control_until).await };
+            tokio::join!(
+                control::serve(socket, writer, control_state, over),
+                admin::serve(config, facts, state, async move { wait(&mut until).await })
+            );
         });
     };
     thread::Builder::new().name("admin".to_owned()).spawn(body).map_err(RunError::Thread)

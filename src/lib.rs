@@ -3,19 +3,21 @@
 //! # Layout
 //!
 //! The way of a record: [`ingest`] takes it over HTTP, [`convert`] turns it into JSON, [`spool`]
-//! makes it durable, [`forward`] hands it to Kafka. [`admin`] and [`cli`] only look, at the one
-//! snapshot of [`status`]. [`app`] builds the parts and runs them; [`config`] says how.
+//! makes it durable, [`forward`] hands it to Kafka. [`admin`] only looks, at the one snapshot of
+//! [`status`]; [`cli`] looks, and changes what [`control`] lets it. [`app`] builds the parts and runs them; [`config`] says how.
 //! [`record`], [`ledger`] and [`histogram`] are the words that all of them share; [`line`] is a
 //! record as an export writes it.
 //!
 //! A module imports only from floors below its own (`tests/tidy.rs` holds it to that):
-//! `app`, `cli`, `config` / `ingest`, `forward`, `admin` / `spool`, `convert`, `status`, `line` /
+//! `app`, `cli`, `config` / `ingest`, `forward`, `admin`,
+//! `control` / `spool`, `convert`, `status`, `line` /
 //! `record`, `ledger`, `histogram`. `ARCHITECTURE.md` tells the rest.
 
 pub mod admin;
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod convert;
 pub mod forward;
 pub mod histogram;

@@ -67,7 +67,8 @@ pub fn write(record: &Record<'_>, out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
-/// Reads a line, with or without its line end.
+/// Reads a line, with or without its line end. What could never be sent is refused here: behind
+/// it everything else would wait.
 pub fn read(line: &[u8]) -> Result<Line, LineError> {
     let found: Found<'_> = serde_json::from_slice(line).map_err(|error| {
         // Its number is for whoever reads the file to tell; here it is always the first.
@@ -82,6 +83,7 @@ pub fn read(line: &[u8]) -> Result<Line, LineError> {
     let key = found.key.map(Bytes::decoded).transpose().map_err(|why| wrong("key", &why))?;
     let headers = found.headers.0.into_iter().map(|(name, value)| Ok((name, value.decoded()?)));
     let headers: Result<_, String> = headers.collect();
+    Route::legal_topic(&found.topic).map_err(|why| wrong("topic", &why))?;
     // Only what was written as base64 has this form: `verbatim` leaves no other value with it.
     let value = match serde_json::from_str::<Base64<'_>>(found.value.get()) {
         Ok(base64) => base64.decoded().map_err(|why| wrong("value", &why))?,

@@ -105,6 +105,20 @@ pub struct Route {
     pub topic: String,
 }
 
+impl Route {
+    /// Whether Kafka can have a topic of this name: its own rule
+    /// (`org.apache.kafka.common.internals.Topic`).
+    pub fn legal_topic(topic: &str) -> Result<(), String> {
+        let legal = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        let named = topic != "." && topic != "..";
+        if (1..=249).contains(&topic.len()) && named && topic.chars().all(legal) {
+            return Ok(());
+        }
+        Err("Kafka takes 1 to 249 letters, digits, dots, underscores and hyphens, not \".\" or \"..\""
+            .into())
+    }
+}
+
 /// When a record was received, and whether the clock that says so can be believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reception {

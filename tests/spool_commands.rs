@@ -3,16 +3,23 @@
 
 mod support;
 
+use bytes::Bytes;
+use hyper::Method;
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use std::process::Output;
-use support::fleet::{Fate, Fleet, device_id};
+use std::process::{Output, Stdio};
+use std::time::{Duration, UNIX_EPOCH};
+use support::client::{ask, request};
+use support::fleet::{Fate, Fleet, Sent, device_id};
 use support::kafka::Kafka;
 use support::service::{Service, Site};
-use support::until;
+use support::{PATIENCE, until};
+use waystation::control::client::Client;
+use waystation::record::{RecordId, Sequence};
+use waystation::status::Verdict;
 
 /// `waystation spool <arguments>` at this place.
 fn spool(site: &Site, arguments: &[&str]) -> Output {
@@ -341,10 +348,450 @@ fn misuse_has_a_code_of_its_own() {
     let site = Site::new(None);
     said(&site, &[], 64);
     said(&site, &["list"], 64);
+    said(&site, &["export", "--remove"], 64);
+    said(&site, &["export", "--remove", "--all", "-o", "x"], 64);
+    said(&site, &["import", "/nowhere"], 66);
     said(&site, &["export", "--since", "yesterday"], 64);
     said(&site, &["ls"], 74);
     said(&site, &["verify"], 74);
+    said(&site, &["repair"], 74);
+    said(&site, &["repair", "--dry-run"], 74);
+    said(&site, &["export", "--remove", "-o", "/nowhere/x"], 74);
+    assert!(!site.spool().exists());
+    let service = site.start();
+    said(&site, &["repair"], 75);
+    said(&site, &["repair", "--dry-run"], 75);
+    said(&site, &["export", "--remove", "-o", "/nowhere/x"], 73);
+    fs::remove_file(site.spool().join("socket")).unwrap();
+    let output = spool(&site, &["export", "--remove", "-o", "/nowhere/x"]);
+    // The service makes its socket again within seconds: then it is asked after all.
+    assert!([Some(75), Some(73)].contains(&output.status.code()), "{output:?}");
+    service.stop();
     let mut wrong = Site::new(None);
     wrong.set("spool.max_size", "large");
     said(&wrong, &["verify"], 78);
+}
+
+/// A line of an export, of a record that no vehicle would send: every form that a line has.
+fn odd_line(number: u64) -> String {
+    let received = 1_767_225_600_000 + number * 1000;
+    let at = |forms: u64| usize::try_from(number % forms).unwrap();
+    let key = ["null", "\"bus-7\"", "\"\"", r#"{"base64":"/wD+"}"#][at(4)];
+    let headers = ["{}", r#"{"a":"1","b":{"base64":"/w=="}}"#, r#"[["a","1"],["a","2"]]"#][at(3)];
+    let value = [r#"{"n": 1.0, "n": 2}"#, "7", r#"{"base64":"AAE="}"#, "null", r#""ü""#][at(5)];
+    let clock = if number.is_multiple_of(2) { "" } else { "\"clock_synchronised\":false," };
+    let time = humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(received));
+    format!(
+        "{{\"sequence\":{number},\"id\":\"00000000deadbeef:{number}\",\"received\":\"{time}\",{clock}\"timestamp\":{},\"path\":\"/p{}\",\"topic\":\"t{}\",\"key\":{key},\"headers\":{headers},\"value\":{value}}}\n",
+        received + number % 7,
+        number % 3,
+        number % 2
+    )
+}
+
+fn odd_lines(count: u64) -> String {
+    (0..count).map(odd_line).collect()
+}
+
+/// Imports the text as a file.
+fn import(site: &Site, text: &str, code: i32) -> String {
+    let file = site.root().join("in.ndjson");
+    fs::write(&file, text).unwrap();
+    said(site, &["import", file.to_str().unwrap()], code)
+}
+
+/// Holds `NewRecord.origin` and every field of a line, on both ways in.
+#[test]
+fn what_is_imported_is_exported_again_line_by_line_whether_a_service_runs_or_not() {
+    let text = odd_lines(3_000);
+    let (running, stopped) = (Site::new(None), Site::new(None));
+    let service = running.start();
+    import(&running, &text, 0);
+    assert!(said(&running, &["export"], 0) == text);
+    service.kill();
+    assert!(said(&running, &["export"], 0) == text, "durable when it was said to be imported");
+    import(&stopped, &text, 0);
+    assert!(said(&stopped, &["export"], 0) == text);
+    assert_eq!(listing(&stopped)["in_use_by"], Value::Null);
+    let service = stopped.start();
+    assert_eq!(service.status().ledger.accepted, 3_000);
+    // Once more, behind what is there: the same ids, other sequences.
+    import(&stopped, &text, 0);
+    let again = said(&stopped, &["export", "--from", "3000"], 0);
+    let ids = |text: &str| -> Vec<Value> {
+        lines(text).into_iter().map(|mut line| line["id"].take()).collect()
+    };
+    assert_eq!(ids(&again), ids(&text));
+    service.stop();
+}
+
+#[test]
+fn records_moved_to_another_box_reach_its_kafka_with_the_ids_that_they_had() {
+    let kafka = Kafka::start();
+    let reader = kafka.read_along();
+    let (from, to) = (Site::new(None), Site::new(Some(&kafka.servers())));
+    let service = from.start();
+    let fleet = Fleet::start(from.ingest, 8);
+    fleet.until_more(300);
+    let sent = fleet.stop();
+    let file = from.root().join("moved.ndjson");
+    let path = file.to_str().unwrap();
+    said(&from, &["export", "--remove", "-o", path], 0);
+    let status = service.status();
+    let moved = sent.count(Fate::Acknowledged);
+    assert_eq!((status.ledger.exported, status.ledger.spooled), (moved, 0));
+    service.stop();
+    let service = to.start();
+    said(&to, &["import", path], 0);
+    reader.compared(&sent, PATIENCE);
+    let ids: HashSet<_> = lines(&fs::read_to_string(&file).unwrap())
+        .iter()
+        .map(|line| line["id"].as_str().unwrap().parse().unwrap())
+        .collect();
+    assert_eq!(*reader.witness().ids(), ids);
+    service.stop();
+}
+
+/// Holds that a removal is synced into the progress before it is answered, and the lists of ranges.
+#[test]
+fn what_is_exported_and_removed_is_counted_and_gone_for_good() {
+    let site = Site::new(None);
+    import(&site, &odd_lines(2_000), 0);
+    let take = |name: &str, arguments: &[&str]| {
+        let file = site.root().join(name);
+        let all = [&["export", "--remove", "-o", file.to_str().unwrap()], arguments].concat();
+        let says = said(&site, &all, 0);
+        let taken = lines(&fs::read_to_string(&file).unwrap());
+        (says, taken.iter().map(|line| line["sequence"].as_u64().unwrap()).collect::<Vec<_>>())
+    };
+    let ledger = |exported: u64| {
+        let listing = listing(&site);
+        let ledger = |name: &str| listing["ledger"][name].as_u64().unwrap();
+        assert_eq!((ledger("exported"), ledger("spooled")), (exported, 2_000 - exported));
+    };
+    let (says, taken) = take("stopped", &["--from", "100", "--to", "199"]);
+    assert_eq!(
+        says,
+        "Exported 100 records, sequences 100 to 199. 100 were taken out of the spool.\n"
+    );
+    assert_eq!(taken, (100..200).collect::<Vec<_>>());
+    ledger(100);
+
+    let service = site.start();
+    let (_, taken) = take("running", &["--from", "150", "--to", "299"]);
+    assert_eq!(taken, (200..300).collect::<Vec<_>>(), "what is gone is not taken twice");
+    let since = "2026-01-01T00:10:00Z"; // of record 600
+    let (_, taken) = take("by-time", &["--since", since, "--until", "2026-01-01T00:11:40Z"]);
+    assert_eq!(taken, (600..700).collect::<Vec<_>>());
+    assert_eq!(service.status().ledger.exported, 300);
+    service.kill();
+    ledger(300);
+    let service = site.start();
+    assert_eq!(service.status().ledger.exported, 300);
+    let rest = lines(&said(&site, &["export"], 0));
+    let rest: Vec<_> = rest.iter().map(|line| line["sequence"].as_u64().unwrap()).collect();
+    assert_eq!(rest, (0..100).chain(300..600).chain(700..2_000).collect::<Vec<_>>());
+    let (_, taken) = take("rest", &[]);
+    assert_eq!(taken, rest);
+    let (says, taken) = take("nothing", &[]);
+    assert_eq!(
+        (says.as_str(), taken.len()),
+        ("Exported no record. None was taken out of the spool.\n", 0)
+    );
+    until("the disk is freed", || listing(&site)["segments"].as_array().unwrap().is_empty());
+    assert_eq!(service.status().ledger.exported, 2_000);
+    service.stop();
+    said(&site, &["verify"], 0);
+}
+
+/// A service whose Kafka is away, with as little handed to it as can be, and what was posted.
+fn cut_off(kafka: &Kafka, messages: u64) -> (Site, Service, Sent) {
+    kafka.take_away();
+    let mut site = Site::new(Some(&kafka.servers()));
+    site.set_number("forward.max_in_flight", 1);
+    let service = site.start();
+    let fleet = Fleet::start(site.ingest, 8);
+    fleet.until_more(messages);
+    (site, service, fleet.stop())
+}
+
+/// Holds that a `Visit`'s hold goes with its connection, and that what is held is not handed out.
+#[test]
+fn a_client_that_goes_away_gives_back_what_it_held() {
+    let kafka = Kafka::start();
+    let reader = kafka.read_along();
+    let (site, service, sent) = cut_off(&kafka, 100);
+    let client = Client::connect(&site.spool()).unwrap();
+    let (first, end) = client.hold(Sequence(0), Sequence(u64::MAX)).unwrap();
+    assert!(first.0 < 50 && end.0 == sent.count(Fate::Acknowledged), "{first} to {end}");
+    let another = Client::connect(&site.spool()).unwrap();
+    let refused = another.hold(first, end).unwrap_err().to_string();
+    assert!(refused.contains("just now"), "{refused}");
+    kafka.give_back();
+    service.until_status("all that is not held is delivered", |s| s.ledger.delivered == first.0);
+    drop(client);
+    reader.compared(&sent, PATIENCE);
+    let status = service.until_status("all is delivered", |s| s.ledger.spooled == 0);
+    assert_eq!(status.ledger.exported, 0);
+    service.stop();
+}
+
+/// Holds the order of `export --remove`: the file has its name before anything is taken out.
+#[test]
+fn an_export_that_is_killed_while_it_takes_records_out_loses_none() {
+    let kafka = Kafka::start();
+    let reader = kafka.read_along();
+    let (site, service, sent) = cut_off(&kafka, 4_000);
+    let mut interrupted = 0;
+    let mut files = Vec::new();
+    for number in 0..8 {
+        let file = site.root().join(format!("out-{number}.ndjson"));
+        let mut command = site.command("spool");
+        command.args(["export", "--remove", "-o"]).arg(&file);
+        let mut child = command.stdout(Stdio::null()).spawn().unwrap();
+        let part = PathBuf::from(format!("{}.{}.part", file.display(), child.id()));
+        // Each time a little later.
+        let begun = || part.exists() || file.exists() || child.try_wait().unwrap().is_some();
+        until("the export has begun", begun);
+        std::thread::sleep(Duration::from_millis(number * 8));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        if file.exists() {
+            files.push(fs::read_to_string(&file).unwrap());
+            if service.status().ledger.exported > 0 {
+                break;
+            }
+        } else {
+            interrupted += 1;
+            assert_eq!(service.status().ledger.exported, 0);
+        }
+    }
+    println!("interrupted before the file was whole: {interrupted} times");
+    let ids = |text: &str| -> HashSet<RecordId> {
+        lines(text).iter().map(|line| line["id"].as_str().unwrap().parse().unwrap()).collect()
+    };
+    let exported = service.status().ledger.exported;
+    kafka.give_back();
+    service.until_status("the rest is delivered", |status| status.ledger.spooled == 0);
+    let all = sent.count(Fate::Acknowledged);
+    until("the rest is read", || reader.witness().distinct() == all - exported);
+    let mut seen = reader.witness().ids().clone();
+    if exported > 0 {
+        // Taken out: in the file and nowhere else.
+        let taken = ids(files.last().unwrap());
+        assert_eq!(taken.len() as u64, exported);
+        assert!(seen.is_disjoint(&taken));
+        seen.extend(taken);
+    }
+    assert_eq!(seen.len() as u64, all, "each record is in Kafka or in the file");
+    service.stop();
+}
+
+/// The service is killed while a client holds: what was not taken out is still there, and a client
+/// whose service is gone is told so.
+#[test]
+fn a_service_that_is_killed_while_records_are_held_has_them_after_its_start() {
+    let kafka = Kafka::start();
+    let reader = kafka.read_along();
+    let (site, service, sent) = cut_off(&kafka, 200);
+    let client = Client::connect(&site.spool()).unwrap();
+    let held = client.hold(Sequence(0), Sequence(u64::MAX)).unwrap();
+    service.kill();
+    let error = client.remove(&[held]).unwrap_err().to_string();
+    assert!(error.contains("the connection to the service broke"), "{error}");
+    let service = site.start();
+    // The socket that the killed one left is made anew.
+    let client = Client::connect(&site.spool()).unwrap();
+    let (first, end) = client.hold(Sequence(0), Sequence(u64::MAX)).unwrap();
+    let removed = client.remove(&[(first, end), (Sequence(0), first)]).unwrap();
+    assert_eq!(removed, end.since(first), "what is not held is not taken out");
+    let error = client.remove(&[(first, end)]).unwrap_err().to_string();
+    assert!(error.contains("nothing is held"), "{error}");
+    service.kill();
+    let service = site.start();
+    let ledger = service.status().ledger;
+    assert_eq!((ledger.exported, ledger.accepted), (removed, sent.count(Fate::Acknowledged)));
+    kafka.give_back();
+    let rest = ledger.accepted - removed;
+    service.until_status("the rest is delivered", |status| status.ledger.delivered == rest);
+    until("the rest is read", || reader.witness().distinct() == rest);
+    service.stop();
+}
+
+#[test]
+fn a_bad_line_is_named_with_what_is_wrong_and_what_was_imported_before_it() {
+    let site = Site::new(None);
+    let mut bad: Vec<String> = (0..2_000).map(odd_line).collect();
+    bad[1_499] = bad[1_499].replace("\"topic\":\"", "\"topic\":\"no topic: ");
+    let file = site.root().join("bad.ndjson");
+    fs::write(&file, bad.concat()).unwrap();
+    let path = file.to_str().unwrap();
+    let errors = |output: Output| String::from_utf8(output.stderr).unwrap();
+    let complaint = |output: Output, so_far: &str| {
+        assert_eq!(output.status.code(), Some(65), "{output:?}");
+        let says = errors(output);
+        assert!(says.contains("line 1500: topic: Kafka takes"), "{says}");
+        assert!(says.trim_end().ends_with(so_far), "{says}");
+    };
+    // A file is read through first.
+    complaint(spool(&site, &["import", path]), "nothing was imported");
+    complaint(spool(&site, &["import", "--dry-run", path]), "nothing was imported");
+    assert!(!site.spool().exists());
+    // What comes by standard input cannot be.
+    for (running, before) in [(false, 0), (true, 1_499)] {
+        let service = running.then(|| site.start());
+        let mut command = site.command("spool");
+        command.args(["import", "-"]).stdin(fs::File::open(&file).unwrap());
+        complaint(command.output().unwrap(), "1,499 records before it were imported");
+        let text = lines(&said(&site, &["export", "--from", &before.to_string()], 0));
+        assert_eq!(text.len(), 1_499);
+        drop(service);
+    }
+    let says =
+        said(&site, &["import", "--dry-run", site.root().join("in.ndjson").to_str().unwrap()], 66);
+    assert_eq!(says, "");
+}
+
+/// Holds that a dry run works on a shadow (`repair.rs`), and that the shadow shows a start all that
+/// it looks at.
+#[test]
+fn a_dry_run_of_repair_changes_nothing_and_says_what_repair_then_does() {
+    let site = Site::new(None);
+    filled(&site, 2);
+    let service = site.start();
+    post(&site, 100);
+    settled(&site);
+    service.kill();
+    let left_over = listing(&site)["segments"][2]["name"].as_str().unwrap().to_owned();
+    for (number, damage) in
+        ["none", "flip", "gone", "no progress", "empty segment"].into_iter().enumerate()
+    {
+        let mut copied = Site::new(None);
+        copied.set("box.name", &format!("copy-{number}"));
+        copy(&site.spool(), &copied.spool());
+        let data = copied.spool().join(&left_over).join("db");
+        match damage {
+            "flip" => {
+                let mut bytes = fs::read(&data).unwrap();
+                let at = a_part(&bytes);
+                bytes[at + 40] ^= 1;
+                fs::write(&data, bytes).unwrap();
+            }
+            "gone" => fs::remove_file(&data).unwrap(),
+            "no progress" => fs::remove_file(copied.spool().join("progress")).unwrap(),
+            "empty segment" => {
+                fs::create_dir(copied.spool().join("seg-00000000000000009999-0000")).unwrap();
+            }
+            _ => {}
+        }
+        let mut predicted = String::new();
+        changes_nothing(&copied, || predicted = said(&copied, &["repair", "--dry-run"], 0));
+        let done = said(&copied, &["repair"], 0);
+        let predicted = predicted.replace("would be", "was").replace("would wait", "wait");
+        let predicted = predicted.replace("; nothing was changed", "").replace('\n', " ");
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let done = done.replace(" is kept", " was kept");
+        assert_eq!(words(&predicted), words(&done), "{damage}");
+        if damage == "none" {
+            assert!(done.contains(&format!("{left_over} was sealed: sequences")), "{done}");
+        } else if damage == "flip" || damage == "gone" {
+            assert!(done.contains("counted as lost"), "{damage}: {done}");
+        }
+        let again = said(&copied, &["repair"], 0);
+        assert!(again.contains("There is nothing to repair."), "{again}");
+    }
+}
+
+/// Holds the mode of the socket, that one which cannot be made is a trouble and no more, and that it
+/// is made once it can be.
+#[test]
+fn the_socket_is_for_the_service_and_its_group_and_comes_back_when_it_is_gone() {
+    let site = Site::new(None);
+    fs::create_dir_all(site.spool().join("socket")).unwrap();
+    let service = site.start();
+    let status = service.until_status("a trouble", |status| status.verdict == Verdict::Attention);
+    assert!(status.sentence.contains("the control socket"), "{}", status.sentence);
+    post(&site, 20);
+    fs::remove_dir(site.spool().join("socket")).unwrap();
+    service.until_status("no trouble any more", |status| !status.sentence.contains("socket"));
+    let data = fs::symlink_metadata(site.spool().join("socket")).unwrap();
+    assert!(data.file_type().is_socket());
+    assert_eq!(data.mode() & 0o777, 0o660);
+    fs::remove_file(site.spool().join("socket")).unwrap();
+    until("the socket is back", || site.spool().join("socket").exists());
+    let answers = |address, path: &str| {
+        ask(address, request(Method::POST, path, Bytes::new())).unwrap().status
+    };
+    for path in ["/spool/hold", "/spool/remove", "/spool/records"] {
+        assert_eq!(answers(site.admin, path).as_u16(), 404, "nothing of it over TCP");
+        assert_eq!(answers(site.ingest, path).as_u16(), 404, "nothing of it over TCP");
+    }
+    service.stop();
+    assert!(!site.spool().join("socket").exists());
+}
+
+/// Holds `place::owned`.
+#[test]
+fn a_spool_of_another_user_is_not_changed_without_its_service() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: giving a directory to another user needs root");
+        return;
+    }
+    let site = Site::new(None);
+    filled(&site, 1);
+    std::os::unix::fs::chown(site.spool(), Some(65_534), Some(65_534)).unwrap();
+    let file = site.root().join("in.ndjson");
+    fs::write(&file, odd_lines(3)).unwrap();
+    for arguments in [
+        &["repair"][..],
+        &["import", file.to_str().unwrap()],
+        &["export", "--remove", "-o", "/nowhere/x"],
+    ] {
+        changes_nothing(&site, || {
+            let output = spool(&site, arguments);
+            assert_eq!(output.status.code(), Some(77), "{output:?}");
+            let says = String::from_utf8(output.stderr).unwrap();
+            assert!(says.contains("sudo -u nobody waystation"), "{says}");
+        });
+    }
+    said(&site, &["repair", "--dry-run"], 0);
+}
+
+#[test]
+fn what_only_looks_works_on_a_read_only_mount() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: mounting needs root");
+        return;
+    }
+    let site = Site::new(None);
+    let posted = filled(&site, 2);
+    let mounted = Mounted::read_only(&site.spool());
+    look(&site);
+    said(&site, &["repair", "--dry-run"], 0);
+    assert_eq!(said(&site, &["export"], 0).lines().count() as u64, posted);
+    said(&site, &["repair"], 73);
+    drop(mounted);
+}
+
+/// A directory mounted onto itself, read-only.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    fn read_only(dir: &Path) -> Self {
+        let mount = |arguments: &[&str]| {
+            let done = std::process::Command::new("mount").args(arguments).arg(dir).status();
+            assert!(done.unwrap().success(), "mount {arguments:?}");
+        };
+        mount(&["--bind", dir.to_str().unwrap()]);
+        let mounted = Self(dir.to_owned());
+        mount(&["-o", "remount,bind,ro"]);
+        mounted
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let done = std::process::Command::new("umount").arg(&self.0).status();
+        assert!(done.unwrap().success() || std::thread::panicking());
+    }
 }

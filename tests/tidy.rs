@@ -23,7 +23,7 @@ const FLOORS: &[&[&str]] = &[
     &["record", "ledger", "histogram"],
     &["spool", "convert", "status", "line"],
     &["dead", "repeats"],
-    &["ingest", "forward", "admin"],
+    &["ingest", "forward", "admin", "control"],
     &["config"],
     &["app"],
     &["cli"],

@@ -7,6 +7,7 @@
 use super::heartbeat::Heart;
 use crate::admin::{AdminState, Source, metrics};
 use crate::config::Config;
+use crate::control::ControlState;
 use crate::forward::Monitor;
 use crate::ingest::Stats;
 use crate::ledger::Ledger;
@@ -28,6 +29,7 @@ pub struct Facts {
     stats: Arc<Stats>,
     monitor: Arc<Monitor>,
     admin_state: Arc<AdminState>,
+    control_state: Arc<ControlState>,
     report: OpenReport,
     started: Instant,
     rates: Mutex<Rates>,
@@ -58,6 +60,7 @@ impl Facts {
             stats,
             monitor,
             admin_state,
+            control_state: Arc::default(),
             report,
             started: Instant::now(),
             rates: Mutex::default(),
@@ -73,6 +76,10 @@ impl Facts {
 
     pub fn admin_state(&self) -> Arc<AdminState> {
         self.admin_state.clone()
+    }
+
+    pub fn control_state(&self) -> Arc<ControlState> {
+        self.control_state.clone()
     }
 
     /// From now on the state is "stopping".
@@ -194,7 +201,8 @@ impl Source for Facts {
             kafka: self.kafka(&estimates),
             routes: self.routes(),
         };
-        snapshot.judged(&self.admin_state.trouble().into_iter().collect::<Vec<_>>())
+        let troubles = [self.admin_state.trouble(), self.control_state.trouble()];
+        snapshot.judged(&troubles.into_iter().flatten().collect::<Vec<_>>())
     }
 
     fn metrics(&self) -> metrics::Input {

@@ -3,20 +3,28 @@
 
 /// Done; for `status`: all is well.
 pub const OK: u8 = 0;
-/// Something failed that has no code of its own; `demo`: a record is missing.
+/// Something failed that has no code of its own; `demo`: a record is missing; `spool verify`:
+/// damage was found.
 pub const FAILURE: u8 = 1;
 /// `EX_USAGE`: the command line is wrong.
 pub const USAGE: u8 = 64;
+/// `EX_DATAERR`: a line of an import is no record.
+pub const DATA: u8 = 65;
+/// `EX_NOINPUT`: the file to be imported cannot be read.
+pub const NO_INPUT: u8 = 66;
 /// `EX_UNAVAILABLE`: a port is taken, or nobody answers there.
 pub const UNAVAILABLE: u8 = 69;
 /// `EX_SOFTWARE`: a part of the service broke.
 pub const SOFTWARE: u8 = 70;
-/// `EX_CANTCREAT`: the spool's directory cannot be made or written.
+/// `EX_CANTCREAT`: the spool's directory cannot be made or written; `spool export`: the file
+/// cannot.
 pub const CANNOT_CREATE: u8 = 73;
-/// `EX_IOERR`: the answer could not be written.
+/// `EX_IOERR`: the answer could not be written; `spool`: the spool cannot be read.
 pub const IO: u8 = 74;
 /// `EX_TEMPFAIL`: another process uses the spool.
 pub const SPOOL_IN_USE: u8 = 75;
+/// `EX_NOPERM`: the spool is another user's to change.
+pub const NO_PERMISSION: u8 = 77;
 /// `EX_CONFIG`: the configuration is wrong.
 pub const CONFIG: u8 = 78;
 

@@ -10,6 +10,7 @@ use super::raw::{RawRoute, Values};
 use super::schema::{BUILT_IN_MESSAGE, ROUTE_KEY, ROUTE_MESSAGE, ROUTE_PATH, ROUTE_TOPIC, Setting};
 use super::value::{self, Value};
 use crate::ingest::RouteConfig;
+use crate::record::Route;
 
 /// The routes as written, or the default one.
 pub fn check(checking: &mut Checking<'_>) -> Vec<RouteConfig> {
@@ -46,7 +47,7 @@ fn check_one(checking: &mut Checking<'_>, raw: &RawRoute) -> Option<RouteConfig>
         checking.value(&raw.values, setting, place(raw, setting), owned)
     };
     let path = read(&ROUTE_PATH, legal_path);
-    let topic = read(&ROUTE_TOPIC, legal_topic);
+    let topic = read(&ROUTE_TOPIC, Route::legal_topic);
     let message = read(&ROUTE_MESSAGE, legal_message);
     let key = read(&ROUTE_KEY, legal_key);
     let (message, key) = (message?, key?);
@@ -82,17 +83,6 @@ fn legal_path(path: &str) -> Result<(), String> {
         return Err("a last segment \"batch\" is reserved for batches of the path before it".into());
     }
     Ok(())
-}
-
-/// Kafka's own rule (`org.apache.kafka.common.internals.Topic`).
-fn legal_topic(topic: &str) -> Result<(), String> {
-    let legal = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    let named = topic != "." && topic != "..";
-    if (1..=249).contains(&topic.len()) && named && topic.chars().all(legal) {
-        return Ok(());
-    }
-    Err("Kafka takes 1 to 249 letters, digits, dots, underscores and hyphens, not \".\" or \"..\""
-        .into())
 }
 
 /// A full name of protobuf's grammar: identifiers with dots between.

@@ -37,7 +37,7 @@ fn any_line() -> impl Strategy<Value = Line> {
     let name = prop_oneof![Just("a".to_owned()), Just("b".to_owned()), ".{0,5}"];
     (
         (any::<u64>(), any::<u64>()),
-        (".{0,10}", ".{0,10}"),
+        (".{0,10}", "[a-zA-Z0-9_-]{1,10}"),
         prop::option::of(any_bytes()),
         (any::<i64>(), prop_oneof![any::<i64>(), 0..2_000_000_000_000_i64], any::<bool>()),
         prop::collection::vec((name, any_bytes()), 0..4),
@@ -121,6 +121,7 @@ fn a_wrong_line_is_told_what_is_wrong_with_it() {
         ("\"bus-7\",\"headers", "7,\"headers", "a text, or {\"base64\""),
         ("\"headers\":{}", "\"headers\":7", "headers as {"),
         ("\"topic\"", "\"tpoic\"", "unknown field `tpoic`"),
+        ("\"test\"", "\"\"", "topic: Kafka takes"),
         ("{\"deviceId\": \"bus-7\"}", "{\"deviceId\"", "at column"),
     ] {
         let line = right.replacen(from, to, 1);

@@ -65,6 +65,9 @@ const HEADER_WEIGHT: usize = 8;
 /// A draft is full at this many raw bytes.
 const FULL: usize = 1 << 20;
 
+/// Two lengths in the table of routes, at most.
+const ROUTE_OVERHEAD: usize = 8;
+
 const HAS_KEY: u8 = 1;
 const CLOCK_UNSYNCHRONISED: u8 = 2;
 const HAS_TIMESTAMP: u8 = 4;
@@ -81,6 +84,8 @@ pub fn weight(record: &NewRecord<'_>) -> usize {
 pub struct Draft {
     raw: Vec<u8>,
     routes: Vec<Arc<Route>>,
+    /// Bytes of the table of routes, at most.
+    routes_len: usize,
     count: u32,
     base: Option<Millis>,
     oldest: Option<Millis>,
@@ -127,6 +132,7 @@ impl Draft {
         let known = |r: &Arc<Route>| Arc::ptr_eq(r, route) || r == route;
         self.routes.iter().position(known).unwrap_or_else(|| {
             self.routes.push(route.clone());
+            self.routes_len += route.path.len() + route.topic.len() + ROUTE_OVERHEAD;
             self.routes.len() - 1
         })
     }
@@ -135,9 +141,9 @@ impl Draft {
         self.count
     }
 
-    /// Bytes gathered so far.
+    /// Bytes gathered so far, with the table of routes, at most.
     pub fn raw_len(&self) -> usize {
-        self.raw.len()
+        self.raw.len() + self.routes_len
     }
 
     /// Whether the next record belongs into another draft.
@@ -154,6 +160,7 @@ impl Draft {
     pub fn clear(&mut self) {
         self.raw.clear();
         self.routes.clear();
+        self.routes_len = 0;
         (self.count, self.base, self.oldest) = (0, None, None);
     }
 }

@@ -56,6 +56,11 @@ impl Site {
         self.settings.insert(name.to_owned(), serde_json::Value::from(value).to_string());
     }
 
+    /// Sets one setting that is a number.
+    pub fn set_number(&mut self, name: &str, value: u64) {
+        self.settings.insert(name.to_owned(), value.to_string());
+    }
+
     /// Sets a variable of the processes' environment.
     pub fn environment(&mut self, name: &'static str, value: PathBuf) {
         self.environment.insert(name, value);

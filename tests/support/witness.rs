@@ -74,6 +74,11 @@ impl Witness {
         self.wrongs > 0
     }
 
+    /// The ids of the records read so far.
+    pub fn ids(&self) -> &HashSet<RecordId> {
+        &self.ids
+    }
+
     /// Different messages read so far.
     pub fn distinct(&self) -> u64 {
         self.ids.len() as u64

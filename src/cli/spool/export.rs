@@ -1,12 +1,17 @@
 //! `waystation spool export`: records as lines of JSON (`line.rs` says in which form).
+//!
+//! With `--remove` the records are held back from Kafka first; the file is synced and has its name
+//! before they are taken out. Whatever happens between: a record is in the spool or in the file,
+//! or in both under one id.
 
+use super::door::{Door, DoorError};
 use super::output::Output;
 use super::place;
 use super::verify::range;
 use crate::cli::{exit, terminal};
 use crate::line;
 use crate::record::{Millis, Sequence};
-use crate::spool::outside::{LookError, Selection, Selector};
+use crate::spool::outside::{self, LookError, Selection, Selector};
 use crate::status::words;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -33,6 +38,11 @@ pub struct Args {
     /// were taken out
     #[arg(long)]
     all: bool,
+    /// Take the exported records out of the spool, once the file is safely on its disk: Kafka
+    /// never gets them from this box, and they are counted as exported. Records that were handed
+    /// to Kafka's client already are left
+    #[arg(long, requires = "output", conflicts_with_all = ["all", "dir"])]
+    remove: bool,
     /// Read this directory instead of the configured spool: a copy, one that was set aside, or a
     /// segment in quarantine
     #[arg(long, value_name = "DIR")]
@@ -57,30 +67,63 @@ enum Failure {
     Look(LookError),
     /// The output cannot be written.
     Write(io::Error),
+    Hold(DoorError),
+    /// The file is complete, and its records are still in the spool.
+    Remove(DoorError),
 }
 
 pub fn run(args: &Args, config: &Path) -> u8 {
-    let dir = match place::dir(args.dir.as_deref(), config) {
-        Ok(dir) => dir,
-        Err(code) => return code,
+    let exported = if args.remove {
+        let settings = match place::settings(config) {
+            Ok(settings) => settings.spool,
+            Err(code) => return code,
+        };
+        if let Err(error) = outside::look(&settings.dir) {
+            return place::unreadable(&error);
+        }
+        let mut door = match Door::find(&settings) {
+            Ok(door) => door,
+            Err(code) => return code,
+        };
+        let exported = take_out(args, &settings.dir, &mut door);
+        if let Err(error) = door.close() {
+            terminal::complain(&error);
+        }
+        exported
+    } else {
+        match place::dir(args.dir.as_deref(), config) {
+            Ok(dir) => export(args, &dir, args.selection()),
+            Err(code) => return code,
+        }
     };
-    match export(args, &dir) {
+    match exported {
         Ok(exported) => exported.told(args),
-        Err(Failure::Look(error)) => place::unreadable(&error),
-        Err(Failure::Write(error)) => unwritten(args, &error),
+        Err(failure) => failed(args, &failure),
     }
 }
 
-fn unwritten(args: &Args, error: &io::Error) -> u8 {
-    match &args.output {
-        None if error.kind() == io::ErrorKind::BrokenPipe => exit::OK,
-        None => {
+fn failed(args: &Args, failure: &Failure) -> u8 {
+    match (failure, &args.output) {
+        (Failure::Look(error), _) => place::unreadable(error),
+        (Failure::Write(error), None) if error.kind() == io::ErrorKind::BrokenPipe => exit::OK,
+        (Failure::Write(error), None) => {
             terminal::complain(&format!("cannot write to standard output: {error}"));
             exit::IO
         }
-        Some(file) => {
+        (Failure::Write(error), Some(file)) => {
             terminal::complain(&format!("cannot write {}: {error}", file.display()));
             exit::CANNOT_CREATE
+        }
+        (Failure::Hold(error), _) => {
+            terminal::complain(&format!("{error}; nothing was exported"));
+            exit::FAILURE
+        }
+        (Failure::Remove(error), _) => {
+            terminal::complain(&format!(
+                "{error}; the file is complete, but its records may still be in the spool: then \
+                 Kafka gets them too, with the same ids"
+            ));
+            exit::FAILURE
         }
     }
 }
@@ -89,23 +132,29 @@ fn unwritten(args: &Args, error: &io::Error) -> u8 {
 #[derive(Debug, Default)]
 struct Exported {
     records: u64,
-    first: Option<Sequence>,
-    last: Option<Sequence>,
+    /// First and end, in order.
+    ranges: Vec<(Sequence, Sequence)>,
     missing: Vec<(Sequence, Sequence)>,
+    /// How many were taken out; how many were selected and are not free to be.
+    removed: Option<(u64, u64)>,
 }
 
 impl Exported {
+    fn add(&mut self, sequence: Sequence) {
+        self.records += 1;
+        match self.ranges.last_mut() {
+            Some((_, end)) if *end == sequence => *end = sequence.plus(1),
+            _ => self.ranges.push((sequence, sequence.plus(1))),
+        }
+    }
+
     fn told(&self, args: &Args) -> u8 {
-        let which = match (self.first, self.last) {
-            (Some(first), Some(last)) if first < last => {
-                format!(", sequences {} to {}", words::thousands(first.0), words::thousands(last.0))
-            }
-            (Some(first), _) => format!(", sequence {}", words::thousands(first.0)),
-            _ => String::new(),
-        };
-        let said = format!("Exported {}{which}.", words::count(self.records, "record"));
+        let mut said = self.sentence();
+        if let Some((removed, left)) = self.removed {
+            said.push_str(&taken_out(removed, left));
+        }
         let written = if args.output.is_some() {
-            terminal::answer(&format!("{said}\n"))
+            terminal::answer(&terminal::wrapped(&said, terminal::COLUMNS))
         } else {
             terminal::note(&said);
             exit::OK
@@ -116,22 +165,80 @@ impl Exported {
         }
         if self.missing.is_empty() { written } else { exit::FAILURE }
     }
+
+    fn sentence(&self) -> String {
+        let records = words::count(self.records, "record");
+        match (self.ranges.first(), self.ranges.last()) {
+            (Some((first, _)), Some((_, end))) if end.since(*first) > 1 => format!(
+                "Exported {records}, sequences {} to {}.",
+                words::thousands(first.0),
+                words::thousands(end.0 - 1)
+            ),
+            (Some((first, _)), _) => {
+                format!("Exported {records}, sequence {}.", words::thousands(first.0))
+            }
+            _ => format!("Exported {records}."),
+        }
+    }
 }
 
-fn export(args: &Args, dir: &Path) -> Result<Exported, Failure> {
-    let mut selector = Selector::new(dir, args.selection()).map_err(Failure::Look)?;
+fn taken_out(removed: u64, left: u64) -> String {
+    let out = match removed {
+        0 => " None was taken out of the spool.".to_owned(),
+        1 => " It was taken out of the spool.".to_owned(),
+        _ => format!(" {} were taken out of the spool.", words::thousands(removed)),
+    };
+    let stay = match left {
+        0 => return out,
+        1 => "One more record was".to_owned(),
+        left => format!("{} more records were", words::thousands(left)),
+    };
+    format!(
+        "{out} {stay} handed to Kafka's client already, and left to it; stop the service to take \
+         those out too."
+    )
+}
+
+/// Writes what is selected, and takes it out.
+fn take_out(args: &Args, dir: &Path, door: &mut Door) -> Result<Exported, Failure> {
+    let wanted = args.selection();
+    let (first, end) = (wanted.first.unwrap_or_default(), wanted.end.unwrap_or(Sequence(u64::MAX)));
+    let held = match door.hold(first, end) {
+        Ok(held) => held,
+        // An empty file, and a sentence that says why.
+        Err(DoorError::Nothing) => (end, end),
+        Err(error) => return Err(Failure::Hold(error)),
+    };
+    let left = count(dir, Selection { end: Some(held.0), ..wanted }).map_err(Failure::Look)?;
+    let held_only = Selection { first: Some(held.0), end: Some(held.1), ..wanted };
+    let mut exported = export(args, dir, held_only)?;
+    let removed = if exported.records == 0 { Ok(0) } else { door.remove(&exported.ranges) };
+    exported.removed = Some((removed.map_err(Failure::Remove)?, left));
+    Ok(exported)
+}
+
+/// How many records are selected.
+fn count(dir: &Path, selection: Selection) -> Result<u64, LookError> {
+    let mut selector = Selector::new(dir, selection)?;
+    let mut records = 0;
+    while let Some(block) = selector.next_block()? {
+        records += selector.selected(&block).count() as u64;
+    }
+    Ok(records)
+}
+
+fn export(args: &Args, dir: &Path, selection: Selection) -> Result<Exported, Failure> {
+    let mut selector = Selector::new(dir, selection).map_err(Failure::Look)?;
     let mut output = Output::open(args.output.as_deref()).map_err(Failure::Write)?;
     let begin = selector.at();
-    let end = selector.view().end().min(args.selection().end.unwrap_or(Sequence(u64::MAX)));
+    let end = selector.view().end().min(selection.end.unwrap_or(Sequence(u64::MAX)));
     let bar = terminal::bar_of_records("exporting", end.since(begin));
     let mut exported = Exported::default();
     let mut text = Vec::new();
     while let Some(block) = selector.next_block().map_err(Failure::Look)? {
         for record in selector.selected(&block) {
             line::write(&record, &mut text);
-            exported.records += 1;
-            exported.first.get_or_insert(record.sequence);
-            exported.last = Some(record.sequence);
+            exported.add(record.sequence);
         }
         output.write_all(&text).map_err(Failure::Write)?;
         text.clear();

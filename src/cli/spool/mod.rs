@@ -2,12 +2,17 @@
 //!
 //! - `ls`, `verify`, `export`: only look; they change nothing, leave nothing behind and work
 //!   beside a running service;
+//! - `export --remove`, `import`: change what waits, through the service when one runs, else by
+//!   opening the spool (`door.rs`); `repair` does what a start does;
 //! - `place.rs`: which directory, and what to say when it cannot be read.
 
+mod door;
 mod export;
+mod import;
 mod ls;
 mod output;
 mod place;
+mod repair;
 mod verify;
 
 use std::path::Path;
@@ -27,6 +32,10 @@ enum Command {
     Verify(verify::Args),
     /// Write records as lines of JSON, to a file or to standard output
     Export(export::Args),
+    /// Bring in the records of an export, of this box or of another one, with their ids
+    Import(import::Args),
+    /// Do with what is on the disk what a start of the service does, and report it
+    Repair(repair::Args),
 }
 
 /// Runs the command on the spool of the configuration at `config`.
@@ -35,5 +44,7 @@ pub fn run(args: &Args, config: &Path) -> u8 {
         Command::Ls(args) => ls::run(args, config),
         Command::Verify(args) => verify::run(args, config),
         Command::Export(args) => export::run(args, config),
+        Command::Import(args) => import::run(args, config),
+        Command::Repair(args) => repair::run(args, config),
     }
 }

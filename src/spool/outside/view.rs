@@ -60,7 +60,8 @@ impl Segment {
         !matches!(self.state, State::Superseded | State::Empty)
     }
 
-    pub(super) fn is_sealed(&self) -> bool {
+    /// Whether it is closed for good.
+    pub fn is_sealed(&self) -> bool {
         matches!(self.state, State::Sealed | State::Damaged)
     }
 }

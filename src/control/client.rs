@@ -1,0 +1,152 @@
+//! How a command asks a running service to do something.
+//!
+//! Requests are sent from the calling thread and waited for. The connection itself, and what keeps
+//! it open while the command is busy otherwise, are driven by a thread of its own: so what is held
+//! stays held while the command makes progress, and is given back when it is stopped or killed.
+
+use super::SOCKET;
+use super::answer::{Imported, Problem, Range, Ranges, Removed};
+use crate::record::Sequence;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::header::HOST;
+use hyper::{Method, Request};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::UnixStream;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Mutex;
+
+/// One request: the longest wait is for records that must be committed first.
+const WITHIN: Duration = Duration::from_mins(2);
+/// Well below what the service calls quiet.
+const BEAT: Duration = Duration::from_secs(5);
+/// An answer is a number or a sentence.
+const ANSWER: usize = 64 * 1024;
+
+/// Why the service did not do it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// No service runs here, or it has no socket.
+    #[error("no service answers at {}: {source}", socket.display())]
+    Nobody { socket: PathBuf, source: io::Error },
+    #[error("{} may not be used by this user; use sudo, or become a member of its group", .0.display())]
+    Forbidden(PathBuf),
+    #[error("the connection to the service broke: {0}")]
+    Broken(String),
+    /// In the service's words.
+    #[error("the service refuses: {}", .0.detail)]
+    Refused(Box<Problem>),
+}
+
+/// A connection to the service that has the spool open.
+#[derive(Debug)]
+pub struct Client {
+    runtime: Runtime,
+    sender: Arc<Mutex<SendRequest<Full<Bytes>>>>,
+}
+
+impl Client {
+    /// Connects to the service whose spool is in `dir`.
+    pub fn connect(dir: &Path) -> Result<Self, ClientError> {
+        let broken = |error: &dyn std::fmt::Display| ClientError::Broken(error.to_string());
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = runtime.map_err(|error| broken(&error))?;
+        let socket = dir.join(SOCKET);
+        let sender = runtime.block_on(async {
+            let stream =
+                UnixStream::connect(&socket).await.map_err(|source| match source.kind() {
+                    io::ErrorKind::PermissionDenied => ClientError::Forbidden(socket.clone()),
+                    _ => ClientError::Nobody { socket: socket.clone(), source },
+                })?;
+            let (sender, connection) =
+                handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
+            // How it ends shows in the answers.
+            tokio::spawn(async move { drop(connection.await) });
+            Ok(Arc::new(Mutex::new(sender)))
+        })?;
+        let kept = Arc::clone(&sender);
+        runtime.spawn(async move {
+            loop {
+                tokio::time::sleep(BEAT).await;
+                let beat = exchange(&kept, Method::GET, "/", Bytes::new());
+                if beat.await.is_err() {
+                    return; // the next request says why
+                }
+            }
+        });
+        Ok(Self { runtime, sender })
+    }
+
+    /// Keeps what waits of `first` to `end` (exclusive) from Kafka for as long as this connection
+    /// lives; gives what of it is held.
+    pub fn hold(
+        &self,
+        first: Sequence,
+        end: Sequence,
+    ) -> Result<(Sequence, Sequence), ClientError> {
+        let asked = Range { first: first.0, end: end.0 };
+        let held: Range = self.ask("/spool/hold", json(&asked)?)?;
+        Ok((Sequence(held.first), Sequence(held.end)))
+    }
+
+    /// Takes what of these ranges is held out of the spool, for good; gives how many it were.
+    pub fn remove(&self, ranges: &[(Sequence, Sequence)]) -> Result<u64, ClientError> {
+        let ranges = ranges.iter().map(|(first, end)| (first.0, end.0)).collect();
+        let removed: Removed = self.ask("/spool/remove", json(&Ranges { ranges })?)?;
+        Ok(removed.removed)
+    }
+
+    /// Makes the records of these lines durable in the service's spool; gives how many it were.
+    pub fn import(&self, lines: &[u8]) -> Result<u64, ClientError> {
+        let imported: Imported = self.ask("/spool/records", Bytes::copy_from_slice(lines))?;
+        Ok(imported.imported)
+    }
+
+    fn ask<T: DeserializeOwned>(&self, path: &str, body: Bytes) -> Result<T, ClientError> {
+        let answer = self.runtime.block_on(exchange(&self.sender, Method::POST, path, body))?;
+        let broken = |error: serde_json::Error| ClientError::Broken(error.to_string());
+        serde_json::from_slice(&answer).map_err(broken)
+    }
+}
+
+fn json(asked: &impl Serialize) -> Result<Bytes, ClientError> {
+    let text = serde_json::to_vec(asked).map_err(|error| ClientError::Broken(error.to_string()))?;
+    Ok(text.into())
+}
+
+/// One request and the body of its answer, if that is a good one.
+async fn exchange(
+    sender: &Mutex<SendRequest<Full<Bytes>>>,
+    method: Method,
+    path: &str,
+    body: Bytes,
+) -> Result<Bytes, ClientError> {
+    let broken = |error: &dyn std::fmt::Display| ClientError::Broken(error.to_string());
+    let request = Request::builder().method(method).uri(path).header(HOST, "waystation");
+    let request = request.body(Full::new(body)).map_err(|error| broken(&error))?;
+    let answered = async {
+        let mut sender = sender.lock().await;
+        sender.ready().await.map_err(|error| broken(&error))?;
+        let answer = sender.send_request(request).await.map_err(|error| broken(&error))?;
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), ANSWER).collect().await;
+        let body = body.map_err(|error| broken(&error))?.to_bytes();
+        if status.is_success() {
+            return Ok(body);
+        }
+        match serde_json::from_slice(&body) {
+            Ok(problem) => Err(ClientError::Refused(Box::new(problem))),
+            Err(_) => Err(broken(&format!("it answered {status}"))),
+        }
+    };
+    let late = |_| broken(&format!("no answer within {} s", WITHIN.as_secs()));
+    tokio::time::timeout(WITHIN, answered).await.map_err(late)?
+}

@@ -361,3 +361,46 @@ fn damage_last_part(db: &Path) {
     bytes[last + 100] ^= 1;
     fs::write(db, bytes).unwrap();
 }
+
+/// Holds `weight` in `block.rs` and the length of the table of routes in `Draft::raw_len`: without
+/// them a block outgrows its format, and nothing is committed any more.
+#[test]
+fn an_import_may_bring_large_headers_and_many_routes_and_the_spool_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spool = open(dir.path());
+    let record = |path: usize, header: usize| {
+        let path = format!("/{path}/{}", "p".repeat(10_000));
+        let route = Arc::new(Route { path, topic: "test".to_owned() });
+        let headers = [("h".to_owned(), vec![b'x'; header])];
+        spool.writer.append(&NewRecord {
+            route: &route,
+            key: None,
+            timestamp: Millis(1),
+            received: Reception { at: Millis(1), clock_synchronised: true },
+            headers: &headers,
+            value: b"{}",
+            origin: None,
+        })
+    };
+    for header in [1 << 20, 9 << 20] {
+        assert_eq!(record(0, header).unwrap_err(), AppendError::TooLarge);
+    }
+    let mut waiting = Vec::new();
+    for number in 0..2_000 {
+        match record(number, 1) {
+            Ok(append) => waiting.push(append),
+            Err(AppendError::Busy) => {
+                for append in waiting.drain(..) {
+                    block_on(append).unwrap();
+                }
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    let last = waiting.len();
+    for append in waiting {
+        block_on(append).unwrap();
+    }
+    assert!(last > 0);
+    assert!(!read_all(&mut spool).is_empty());
+}

@@ -207,3 +207,31 @@ pub fn other_bytes(dir: &Path) -> io::Result<u64> {
     }
     Ok(total)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+    /// Holds the wait in [`lock`].
+    #[test]
+    fn whoever_only_looks_who_holds_the_lock_never_keeps_it_from_one_that_takes_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let stop = AtomicBool::new(false);
+        drop(lock(dir.path()).unwrap());
+        thread::scope(|threads| {
+            threads.spawn(|| {
+                while !stop.load(Relaxed) {
+                    held(dir.path()).unwrap();
+                }
+            });
+            let taken = (0..2_000).find_map(|_| lock(dir.path()).map(drop).err());
+            stop.store(true, Relaxed);
+            assert!(taken.is_none(), "{taken:?}");
+        });
+        let kept = lock(dir.path()).unwrap();
+        assert_eq!(held(dir.path()).unwrap(), Some(std::process::id().to_string()));
+        drop(kept);
+        assert_eq!(held(dir.path()).unwrap(), None);
+    }
+}

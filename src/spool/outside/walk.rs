@@ -128,3 +128,72 @@ fn unsealed(mut segment: Segment, scanned: Scanned, limit: Sequence) -> io::Resu
     let scanned = if whole == segment.end { scanned } else { scanned.again()? };
     Ok(Opened { segment, scanned: Some(scanned) })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Epoch, Millis, NewRecord, Reception, Route};
+    use crate::spool::block::{Draft, Encoder};
+    use crate::spool::outside::State;
+    use crate::spool::part;
+    use std::os::unix::fs::FileExt as _;
+    use std::sync::Arc;
+
+    /// Ten records from `first` on, as one part.
+    fn block(first: u64) -> Vec<u8> {
+        let route = Arc::new(Route { path: "/p".to_owned(), topic: "t".to_owned() });
+        let mut draft = Draft::default();
+        for _ in 0..10 {
+            draft.push(&NewRecord {
+                route: &route,
+                key: None,
+                timestamp: Millis(1),
+                received: Reception { at: Millis(1), clock_synchronised: true },
+                headers: &[],
+                value: b"{}",
+                origin: None,
+            });
+        }
+        let (epoch, first) = (Epoch(3), Sequence(first));
+        let mut encoder = Encoder::new().unwrap();
+        let mut out = Vec::new();
+        let header = part::Header { epoch, first, k: 0, n: 1 };
+        part::encode(&header, encoder.encode(epoch, first, &mut draft).unwrap(), &mut out);
+        out
+    }
+
+    fn seen(scanned: Scanned, limit: u64) -> (Vec<u64>, u64) {
+        let segment = Segment {
+            name: String::new(),
+            state: State::Written,
+            first: Sequence(0),
+            end: Sequence(0),
+            generation: 0,
+            records: 0,
+            raw_bytes: 0,
+            disk_bytes: 0,
+            oldest: None,
+        };
+        let opened = unsealed(segment, scanned, Sequence(limit)).unwrap();
+        let firsts = opened.blocks().map(|found| found.header.first.0).collect();
+        (firsts, opened.segment.end.0)
+    }
+
+    /// Holds the second scan in `unsealed`, and that it goes no further than the first one saw.
+    #[test]
+    fn a_block_that_is_written_while_the_file_is_read_is_not_missed() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let put = |first: u64| file.as_file().write_all_at(&block(first), first * 100).unwrap();
+        put(0);
+        put(20);
+        let scanned = Scanned::open(file.path()).unwrap();
+        put(10);
+        put(30);
+        put(50);
+        assert_eq!(seen(scanned, u64::MAX), (vec![0, 10, 20], 30));
+        let scanned = Scanned::open(file.path()).unwrap();
+        assert_eq!(seen(scanned, u64::MAX), (vec![0, 10, 20, 30, 50], 60), "40 is missing");
+        let scanned = Scanned::open(file.path()).unwrap();
+        assert_eq!(seen(scanned, 30), (vec![0, 10, 20], 30), "another segment begins there");
+    }
+}

@@ -82,9 +82,9 @@ pub fn run(config: Config) -> Result<(), RunError> {
     let (ended, mut endings) = mpsc::channel(4);
     let forward = forward_thread(forwarder, forward_heart, stopped, ended.clone())?;
     let (stop_admin, admin_stopped) = watch::channel(false);
-    let socket = config.spool.dir.join(control::SOCKET);
+    let spool_dir = config.spool.dir.clone();
     let admin =
-        admin_thread(config.admin, socket, facts.clone(), writer.clone(), admin_stopped, ended)?;
+        admin_thread(config.admin, spool_dir, facts.clone(), writer.clone(), admin_stopped, ended)?;
 
     let broken = runtime.block_on(async {
         tokio::spawn(acks.run());
@@ -157,7 +157,7 @@ fn forward_thread(
 
 fn admin_thread(
     config: admin::Config,
-    socket: PathBuf,
+    spool_dir: PathBuf,
     facts: Arc<Facts>,
     writer: SpoolWriter,
     stopped: watch::Receiver<bool>,
@@ -174,7 +174,7 @@ fn admin_thread(
             let mut control_until = stopped.clone();
             let over = async move { wait(&mut control_until).await };
             tokio::join!(
-                control::serve(socket, writer, control_state, over),
+                control::serve(spool_dir, writer, control_state, over),
                 admin::serve(config, facts, state, async move { wait(&mut until).await })
             );
         });

@@ -233,8 +233,8 @@ fn a_part(data: &[u8]) -> usize {
     parts[parts.len() / 2]
 }
 
-/// Holds the check of a part's CRC (`part::decode`), of a segment's end against its seal and of
-/// the last one's against the acknowledged-through mark (`verify.rs`).
+/// Holds the comparison of a segment's end with its seal, and
+/// of the last one's with the acknowledged-through mark (`verify.rs`).
 #[test]
 fn verify_names_the_sequences_that_a_damaged_copy_lacks() {
     let site = Site::new(None);

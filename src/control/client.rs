@@ -4,8 +4,8 @@
 //! it open while the command is busy otherwise, are driven by a thread of its own: so what is held
 //! stays held while the command makes progress, and is given back when it is stopped or killed.
 
-use super::SOCKET;
 use super::answer::{Imported, Problem, Range, Ranges, Removed};
+use super::{SOCKET, path_in};
 use crate::record::Sequence;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
@@ -60,11 +60,13 @@ impl Client {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.map_err(|error| broken(&error))?;
         let socket = dir.join(SOCKET);
+        let nobody = |source| ClientError::Nobody { socket: socket.clone(), source };
+        let (short, _open) = path_in(dir).map_err(nobody)?;
         let sender = runtime.block_on(async {
             let stream =
-                UnixStream::connect(&socket).await.map_err(|source| match source.kind() {
+                UnixStream::connect(short).await.map_err(|source| match source.kind() {
                     io::ErrorKind::PermissionDenied => ClientError::Forbidden(socket.clone()),
-                    _ => ClientError::Nobody { socket: socket.clone(), source },
+                    _ => nobody(source),
                 })?;
             let (sender, connection) =
                 handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;

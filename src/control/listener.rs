@@ -4,6 +4,7 @@
 //! asked (`answer.rs` does).
 
 use super::answer::{Control, Visit};
+use super::{SOCKET, path_in};
 use crate::spool::SpoolWriter;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -50,10 +51,10 @@ impl ControlState {
     }
 }
 
-/// Listens at `path` and answers until `shutdown`, then gives the answers under way a moment. It
+/// Listens at the socket in `dir` and answers until `shutdown`, then gives the answers under way a moment. It
 /// cannot fail: what keeps it from listening stands in `state` and is tried again.
 pub async fn serve(
-    path: PathBuf,
+    dir: PathBuf,
     writer: SpoolWriter,
     state: Arc<ControlState>,
     shutdown: impl Future<Output = ()>,
@@ -62,11 +63,11 @@ pub async fn serve(
     let mut connections = JoinSet::new();
     let control = Arc::new(Control::new(writer));
     tokio::select! {
-        never = listen(&path, &control, &state, &ended, &mut connections) => match never {},
+        never = listen(&dir, &control, &state, &ended, &mut connections) => match never {},
         () = shutdown => {}
     }
     // Gone already, or another one's: the next start makes its own.
-    drop(fs::remove_file(&path));
+    drop(fs::remove_file(dir.join(SOCKET)));
     // Only fails when no connection is left to hear it.
     ending.send_replace(true);
     let drained = async { while connections.join_next().await.is_some() {} };
@@ -76,15 +77,16 @@ pub async fn serve(
 }
 
 async fn listen(
-    path: &Path,
+    dir: &Path,
     control: &Arc<Control>,
     state: &ControlState,
     ended: &watch::Receiver<bool>,
     connections: &mut JoinSet<()>,
 ) -> Infallible {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let path = &dir.join(SOCKET);
     loop {
-        let (listener, made) = bind(path, state).await;
+        let (listener, made) = bind(dir, path, state).await;
         while is_there(path, made) {
             // The semaphore is never closed; were it, no place would be counted.
             let place = Arc::clone(&places).acquire_owned().await.ok();
@@ -118,9 +120,9 @@ fn is_there(path: &Path, made: (u64, u64)) -> bool {
 
 /// Tries until the socket is there; gives also what names it. One line of log when it begins to
 /// fail, one when it works.
-async fn bind(path: &Path, state: &ControlState) -> (UnixListener, (u64, u64)) {
+async fn bind(dir: &Path, path: &Path, state: &ControlState) -> (UnixListener, (u64, u64)) {
     loop {
-        match make(path) {
+        match make(dir, path) {
             Ok(made) => {
                 if state.trouble().is_some() {
                     tracing::info!("commands are taken at {}", path.display());
@@ -143,14 +145,15 @@ async fn bind(path: &Path, state: &ControlState) -> (UnixListener, (u64, u64)) {
 
 /// Makes the socket in the place of one that an earlier process left: this one has the lock of the
 /// spool that it lies in. What is no socket is left alone.
-fn make(path: &Path) -> io::Result<(UnixListener, (u64, u64))> {
+fn make(dir: &Path, path: &Path) -> io::Result<(UnixListener, (u64, u64))> {
     match fs::symlink_metadata(path) {
         Ok(data) if data.file_type().is_socket() => fs::remove_file(path)?,
         Ok(_) => return Err(io::Error::other("something else has its name")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    let listener = UnixListener::bind(path)?;
+    let (short, _open) = path_in(dir)?;
+    let listener = UnixListener::bind(short)?;
     fs::set_permissions(path, Permissions::from_mode(MODE))?;
     let data = fs::symlink_metadata(path)?;
     Ok((listener, (data.dev(), data.ino())))
@@ -177,5 +180,28 @@ async fn connection(stream: UnixStream, visit: Visit, mut ended: watch::Receiver
     };
     if let Err(error) = result {
         tracing::debug!("a control connection broke: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Holds `path_in`.
+    #[test]
+    fn a_spool_may_lie_deeper_than_a_sockets_path_is_long() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("d".repeat(120));
+        fs::create_dir(&dir).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (listener, made) = make(&dir, &dir.join(SOCKET)).unwrap();
+            assert!(is_there(&dir.join(SOCKET), made));
+            let (short, _open) = path_in(&dir).unwrap();
+            let connecting = UnixStream::connect(short);
+            let (accepted, connected) = tokio::join!(listener.accept(), connecting);
+            accepted.unwrap();
+            connected.unwrap();
+        });
     }
 }

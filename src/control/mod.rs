@@ -29,8 +29,25 @@ pub mod records;
 pub use answer::Problem;
 pub use listener::{ControlState, serve};
 
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::path::{Path, PathBuf};
+
 /// The socket's name in the spool's directory.
 pub const SOCKET: &str = "socket";
+
+/// A path of the socket in `dir` that the kernel takes: one of a socket has at most 107 bytes. It is
+/// good for as long as the file is open.
+fn path_in(dir: &Path) -> io::Result<(PathBuf, Option<File>)> {
+    let path = dir.join(SOCKET);
+    if path.as_os_str().len() <= 107 {
+        return Ok((path, None));
+    }
+    let dir = File::open(dir)?;
+    let path = format!("/proc/self/fd/{}/{SOCKET}", dir.as_raw_fd());
+    Ok((path.into(), Some(dir)))
+}
 
 /// Bytes of a request's body, at most: a line that is as long as lines may be.
 const BODY: usize = crate::line::MAX_LEN + 2;

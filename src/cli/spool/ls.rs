@@ -116,6 +116,22 @@ fn facts(view: &View) -> Vec<String> {
                 .to_owned(),
         );
     }
+    if let Some(ledger) = view.ledger() {
+        let left = [
+            (ledger.dead, "dead"),
+            (ledger.dropped, "dropped"),
+            (ledger.exported, "exported"),
+            (ledger.lost, "lost"),
+        ];
+        let left = left.iter().filter(|(count, _)| *count > 0);
+        let left = left.map(|(count, how)| format!(", {} {how}", words::thousands(*count)));
+        let (accepted, delivered) =
+            (words::thousands(ledger.accepted), words::thousands(ledger.delivered));
+        facts.push(format!(
+            "Accepted {accepted}, delivered {delivered}{}.",
+            left.collect::<String>()
+        ));
+    }
     for (kind, first, end) in view.removed() {
         let (first, last) = (words::thousands(first.0), words::thousands(end.0.saturating_sub(1)));
         facts.push(format!("Sequences {first} to {last} are not sent: {kind}."));

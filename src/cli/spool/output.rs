@@ -93,3 +93,23 @@ fn exists() -> io::Error {
     let says = "it exists, and nothing is overwritten; name another file";
     io::Error::new(io::ErrorKind::AlreadyExists, says)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Holds the link in `NewFile::keep`.
+    #[test]
+    fn a_file_that_appears_meanwhile_is_not_replaced_and_nothing_half_is_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out.ndjson");
+        let mut output = Output::open(Some(&path)).unwrap();
+        output.write_all(b"new\n").unwrap();
+        fs::write(&path, "old\n").unwrap();
+        let error = output.finish().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&path).unwrap(), b"old\n");
+        assert_eq!(Output::open(Some(&path)).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}

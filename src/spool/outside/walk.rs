@@ -136,7 +136,9 @@ mod tests {
     use crate::spool::block::{Draft, Encoder};
     use crate::spool::outside::State;
     use crate::spool::part;
+    use crate::spool::segment::{Seal, SegmentId};
     use std::os::unix::fs::FileExt as _;
+    use std::path::PathBuf;
     use std::sync::Arc;
 
     /// Ten records from `first` on, as one part.
@@ -160,6 +162,50 @@ mod tests {
         let header = part::Header { epoch, first, k: 0, n: 1 };
         part::encode(&header, encoder.encode(epoch, first, &mut draft).unwrap(), &mut out);
         out
+    }
+
+    /// A sealed segment of blocks of ten.
+    fn sealed(dir: &Path, first: u64, end: u64, generation: u32) -> PathBuf {
+        let id = SegmentId { first: Sequence(first), generation };
+        let path = dir.join(id.to_string());
+        std::fs::create_dir(&path).unwrap();
+        let blocks: Vec<_> = (first..end).step_by(10).flat_map(block).collect();
+        std::fs::write(path.join(DATA_FILE), blocks).unwrap();
+        let seal = Seal {
+            first: Sequence(first),
+            end: Sequence(end),
+            records: end - first,
+            raw_bytes: 1,
+            oldest: Millis(1),
+            damaged: false,
+        };
+        seal.write(&path).unwrap();
+        path
+    }
+
+    /// Holds that `Walk::next` looks at the directory anew when a segment is gone.
+    #[test]
+    fn segments_that_are_merged_while_they_are_read_are_read_once() {
+        for read_before in 0..3 {
+            let dir = tempfile::tempdir().unwrap();
+            let old = [0, 10, 20].map(|first| sealed(dir.path(), first, first + 10, 0));
+            let mut walk = Walk::new(dir.path()).unwrap();
+            let mut read = Vec::new();
+            let mut at = 0;
+            for place in 0.. {
+                if place == read_before {
+                    sealed(dir.path(), 0, 30, 1);
+                    for path in &old {
+                        std::fs::remove_dir_all(path).unwrap();
+                    }
+                }
+                let Some(opened) = walk.next().unwrap() else { break };
+                let new = opened.blocks().filter(|found| found.header.end().0 > at);
+                read.extend(new.map(|found| found.header.first.0));
+                at = opened.segment.end.0;
+            }
+            assert_eq!(read, [0, 10, 20], "merged when {read_before} had been read");
+        }
     }
 
     fn seen(scanned: Scanned, limit: u64) -> (Vec<u64>, u64) {

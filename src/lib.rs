@@ -5,7 +5,7 @@
 //! The way of a record: [`ingest`] takes it over HTTP, [`convert`] turns it into JSON, [`spool`]
 //! makes it durable, [`forward`] hands it to Kafka. [`admin`] only looks, at the one snapshot of
 //! [`status`]; [`cli`] looks, and changes what [`control`] lets it. [`app`] builds the parts and runs them; [`config`] says how.
-//! [`record`], [`ledger`] and [`histogram`] are the words that all of them share; [`line`] is a
+//! [`record`], [`ledger`] and [`histogram`] are the words that all of them share; [`line`](mod@line) is a
 //! record as an export writes it.
 //!
 //! A module imports only from floors below its own (`tests/tidy.rs` holds it to that):

@@ -148,7 +148,7 @@ impl Draft {
 
     /// Whether the next record belongs into another draft.
     pub fn is_full(&self) -> bool {
-        self.raw.len() >= FULL || self.routes.len() >= MAX_ROUTES
+        self.raw_len() >= FULL || self.routes.len() >= MAX_ROUTES
     }
 
     /// When the oldest record was received.

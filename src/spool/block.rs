@@ -94,6 +94,18 @@ pub struct Draft {
 impl Draft {
     /// Adds one record behind those that are there.
     pub fn push(&mut self, record: &NewRecord<'_>) {
+        self.put(&Fields {
+            route: record.route,
+            key: record.key,
+            timestamp: record.timestamp,
+            received: record.received,
+            origin: record.origin,
+            headers: record.headers.iter().map(|(name, value)| (&name[..], &value[..])).collect(),
+            value: record.value,
+        });
+    }
+
+    fn put(&mut self, record: &Fields<'_>) {
         let base = *self.base.get_or_insert(record.received.at);
         self.oldest = Some(self.oldest.map_or(record.received.at, |o| o.min(record.received.at)));
         let route = self.place_of(record.route);
@@ -119,12 +131,20 @@ impl Draft {
             wire::put_bytes(raw, key);
         }
         wire::put_varint(raw, record.headers.len() as u64);
-        for (name, value) in record.headers {
+        for (name, value) in &record.headers {
             wire::put_bytes(raw, name.as_bytes());
             wire::put_bytes(raw, value);
         }
         wire::put_bytes(raw, record.value);
         self.count += 1;
+    }
+
+    /// Adds the record at `sequence` of a block as it stands there; it keeps its id for as long
+    /// as this becomes a block of the same epoch, with the record at the same sequence.
+    pub fn copy(&mut self, block: &Block, sequence: Sequence) {
+        if let Some(fields) = block.fields(sequence) {
+            self.put(&fields);
+        }
     }
 
     /// A route's place in the table; pointers first, since one route's records share one.
@@ -284,6 +304,10 @@ impl Block {
         self.until
     }
 
+    pub(super) fn epoch(&self) -> Epoch {
+        self.header.epoch
+    }
+
     /// When the first record of the block was received.
     pub fn received(&self) -> Millis {
         self.header.base
@@ -296,13 +320,7 @@ impl Block {
 
     /// One record; `None` when it is not among those given out.
     pub fn record(&self, sequence: Sequence) -> Option<Record<'_>> {
-        if sequence < self.from || sequence >= self.until {
-            return None;
-        }
-        let place = usize::try_from(sequence.since(self.header.first)).ok()?;
-        let mut rest = &self.raw[*self.starts.get(place)? as usize..];
-        // `decode` has read this record before: it is well formed.
-        let fields = take_record(&mut rest, self.header.base, &self.routes).ok()?;
+        let fields = self.fields(sequence)?;
         Some(Record {
             sequence,
             id: fields.origin.unwrap_or(RecordId { epoch: self.header.epoch, sequence }),
@@ -314,8 +332,19 @@ impl Block {
             value: fields.value,
         })
     }
+
+    fn fields(&self, sequence: Sequence) -> Option<Fields<'_>> {
+        if sequence < self.from || sequence >= self.until {
+            return None;
+        }
+        let place = usize::try_from(sequence.since(self.header.first)).ok()?;
+        let mut rest = &self.raw[*self.starts.get(place)? as usize..];
+        // `decode` has read this record before: it is well formed.
+        take_record(&mut rest, self.header.base, &self.routes).ok()
+    }
 }
 
+/// A record as its bytes say it.
 struct Fields<'a> {
     route: &'a Arc<Route>,
     key: Option<&'a [u8]>,

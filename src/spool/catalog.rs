@@ -6,6 +6,7 @@
 use super::segment::{LiveSegment, Seal, SegmentId};
 use crate::record::{Millis, Sequence};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// One segment.
 #[derive(Debug, Clone)]
@@ -19,12 +20,15 @@ pub struct Entry {
     pub disk_bytes: u64,
     /// The open database: of the tail, and for a moment of a segment that was just closed.
     pub live: Option<Arc<LiveSegment>>,
+    /// Since when it is here as it is: begun, sealed, or found.
+    pub since: Instant,
 }
 
 impl Entry {
     /// A segment that was found closed.
     pub fn sealed(id: SegmentId, seal: Seal, disk_bytes: u64) -> Self {
-        Self { id, end: Some(seal.end), seal: Some(seal), disk_bytes, live: None }
+        let since = Instant::now();
+        Self { id, end: Some(seal.end), seal: Some(seal), disk_bytes, live: None, since }
     }
 }
 
@@ -32,12 +36,19 @@ impl Entry {
 #[derive(Debug, Default)]
 pub struct Catalog {
     entries: Vec<Entry>,
+    /// Bytes on the disk of what is no segment yet, or no more: a copy under way, and what it has
+    /// taken the place of.
+    aside: u64,
 }
 
 impl Catalog {
     /// From what was found at the start, in the order of the sequences.
     pub fn new(entries: Vec<Entry>) -> Self {
-        Self { entries }
+        Self { entries, aside: 0 }
+    }
+
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
     }
 
     /// Adds the new tail. The one before it ends where this one begins.
@@ -46,7 +57,9 @@ impl Catalog {
         if let Some(last) = self.entries.last_mut() {
             last.end.get_or_insert(id.first);
         }
-        self.entries.push(Entry { id, end: None, seal: None, disk_bytes: 0, live: Some(live) });
+        let since = Instant::now();
+        let live = Some(live);
+        self.entries.push(Entry { id, end: None, seal: None, disk_bytes: 0, live, since });
     }
 
     /// The tail is written no more; it ends at `end`.
@@ -61,7 +74,40 @@ impl Catalog {
     pub fn shut(&mut self, id: SegmentId, seal: Seal) -> Option<Arc<LiveSegment>> {
         let entry = self.find(id)?;
         entry.seal = Some(seal);
+        entry.since = Instant::now();
         entry.live.take()
+    }
+
+    /// Puts `new` in the place of those that it holds the records of, in one step; from then on
+    /// they count as aside. Says whether all of them are still as they were: if not, nothing has
+    /// changed.
+    #[must_use]
+    pub fn replace(&mut self, old: &[Entry], new: Entry) -> bool {
+        let Some(first) = old.first() else { return false };
+        let Some(place) = self.entries.iter().position(|e| e.id == first.id) else { return false };
+        let range = place..place + old.len();
+        let Some(now) = self.entries.get(range.clone()) else { return false };
+        let same = |(now, old): (&Entry, &Entry)| {
+            (now.id, now.end, now.seal) == (old.id, old.end, old.seal) && now.live.is_none()
+        };
+        let unchanged = now.iter().zip(old).all(same);
+        if unchanged {
+            self.aside = now.iter().map(|entry| entry.disk_bytes).sum();
+            self.entries.splice(range, [new]);
+        }
+        unchanged
+    }
+
+    /// Notes what is on the disk beside the segments.
+    pub fn set_aside(&mut self, bytes: u64) {
+        self.aside = bytes;
+    }
+
+    /// Remembers that rewriting a closed segment gains nothing; gives the seal that says so.
+    pub fn mark_repacked(&mut self, id: SegmentId) -> Option<Seal> {
+        let seal = self.find(id)?.seal.as_mut()?;
+        seal.repacked = true;
+        Some(*seal)
     }
 
     /// Remembers that parts are missing from a closed segment; gives the seal that says so.
@@ -104,6 +150,11 @@ impl Catalog {
             .find(|(id, end)| free(id.first, *end))
     }
 
+    /// Whether this is one of the segments.
+    pub fn has(&self, id: SegmentId) -> bool {
+        self.entries.iter().any(|entry| entry.id == id)
+    }
+
     /// Forgets a segment; gives its database, if open, to be shut outside the catalog's lock.
     pub fn remove(&mut self, id: SegmentId) -> Option<Arc<LiveSegment>> {
         let place = self.entries.iter().position(|entry| entry.id == id)?;
@@ -120,9 +171,9 @@ impl Catalog {
         self.entries.len()
     }
 
-    /// Bytes on the disk of all of them.
+    /// Bytes on the disk of all of them, and of what is aside.
     pub fn disk_bytes(&self) -> u64 {
-        self.entries.iter().map(|entry| entry.disk_bytes).sum()
+        self.aside + self.entries.iter().map(|entry| entry.disk_bytes).sum::<u64>()
     }
 
     /// Raw bytes of the records from `watermark` on; of a segment that is partly done, in
@@ -166,6 +217,8 @@ mod tests {
             raw_bytes: records * 10,
             oldest: Millis(0),
             damaged: false,
+            repacked: false,
+            blocks: 1,
         };
         Entry::sealed(SegmentId { first, generation: 0 }, seal, 100)
     }

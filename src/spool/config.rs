@@ -25,6 +25,9 @@ pub struct Config {
     /// How long a segment of which pages cannot be read is tried again before what stands in them
     /// counts as lost: a bus that is reset, or a stick that is put back, answers again.
     pub read_patience: Duration,
+    /// How old a sealed segment is when it is rewritten, if it would be smaller. Most segments
+    /// are delivered before, and are then written once.
+    pub repack_after: Duration,
 }
 
 impl Config {
@@ -39,6 +42,7 @@ impl Config {
             max_pending: 8 << 20,
             segment_bytes: 8 << 20,
             read_patience: Duration::from_mins(1),
+            repack_after: Duration::from_secs(45),
         }
     }
 }

@@ -6,9 +6,11 @@
 //! seg-*/      see segment.rs
 //! .trash/     on its way out: emptied at the next start if a crash comes between
 //! quarantine/ damaged segments, kept for inspection
+//! tmp/        segments that are not finished: emptied at the next start
 //! ```
 //!
-//! What leaves is renamed first, so that no segment is ever half there.
+//! What leaves is renamed first, and what comes is renamed last, so that no segment is ever half
+//! there. (The live tail alone is written where it stands; see `start.rs` for what that takes.)
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -23,6 +25,8 @@ const LOOKED_AT: Duration = Duration::from_millis(100);
 const TRASH: &str = ".trash";
 /// Where damaged segments are kept.
 pub const QUARANTINE: &str = "quarantine";
+/// Where copies of segments are made.
+pub const TMP: &str = "tmp";
 /// The progress file's name.
 pub const PROGRESS: &str = "progress";
 
@@ -119,7 +123,7 @@ pub fn create(dir: &Path) -> io::Result<()> {
 
 /// Makes the directories that later removals need: on a full disk they could not be made.
 pub fn prepare(dir: &Path) -> io::Result<()> {
-    for place in [TRASH, QUARANTINE] {
+    for place in [TRASH, QUARANTINE, TMP] {
         match fs::create_dir(dir.join(place)) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
@@ -146,6 +150,21 @@ pub fn empty_trash(dir: &Path) -> io::Result<()> {
         fs::remove_dir_all(entry?.path())?;
     }
     Ok(())
+}
+
+/// Removes the copies that a crash kept from being finished.
+pub fn empty_tmp(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir.join(TMP))? {
+        fs::remove_dir_all(entry?.path())?;
+    }
+    Ok(())
+}
+
+/// Puts a finished, synced segment among the others. On `Ok` it stays there at a power cut.
+pub fn adopt(dir: &Path, name: &str) -> io::Result<()> {
+    fs::rename(dir.join(TMP).join(name), dir.join(name))?;
+    sync(dir)?;
+    sync(&dir.join(TMP))
 }
 
 /// Sets a damaged segment aside for inspection.
@@ -196,12 +215,14 @@ pub fn disk_bytes(path: &Path) -> io::Result<u64> {
     Ok(total)
 }
 
-/// Bytes on the disk of everything in the spool's directory that is no segment.
+/// Bytes on the disk of everything in the spool's directory that is neither a segment nor on the
+/// way to be one.
 pub fn other_bytes(dir: &Path) -> io::Result<u64> {
     let mut total = 0;
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
-        if !entry.file_name().to_string_lossy().starts_with("seg-") {
+        let name = entry.file_name();
+        if name != TMP && !name.to_string_lossy().starts_with("seg-") {
             total += disk_bytes(&entry.path())?;
         }
     }

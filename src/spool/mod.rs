@@ -12,6 +12,12 @@
 //! What it assumes of the medium: what `fdatasync` has returned for stays. A disk that lies about
 //! its cache costs what was in that cache; the start lists what it can know to be missing.
 //!
+//! What it costs on the disk, in bytes a byte of JSON, for commits of 1, 20 and 128 records: 2.0,
+//! 0.26 and 0.14 at first, and 0.15, 0.13 and 0.14 once it has waited for a minute and was
+//! repacked. What it costs in wear: blocks of 1.06, 0.20 and 0.13 bytes are written, each part
+//! once, and each commit is synced; to repack, 0.12 bytes more are written for the first two, and
+//! nothing for what is delivered before, or is in large blocks already.
+//!
 //! # Layout
 //!
 //! - `batch.rs`: what waits for its commit; `writer.rs`: the commit thread;
@@ -19,6 +25,7 @@
 //! - `segment.rs`, `store.rs`: the tail on the disk; `catalog.rs`: all segments; `scan.rs`,
 //!   `reader.rs`: reading them;
 //! - `removal.rs`: what leaves otherwise than by delivery; `claims.rs`: who may have what;
+//! - `repack.rs`: old segments of small blocks written anew; `generations.rs`: which one counts;
 //! - `progress.rs`: how far it has come; `keeper.rs`: housekeeping; `start.rs`: after a stop;
 //! - `fuzzing.rs`: what must hold for any bytes;
 //! - [`outside`]: looking at a spool that another process may have open;
@@ -34,6 +41,7 @@ mod config;
 mod dir;
 #[doc(hidden)]
 pub mod fuzzing;
+mod generations;
 mod keeper;
 #[cfg(test)]
 mod model;
@@ -43,6 +51,7 @@ mod part;
 mod progress;
 mod reader;
 mod removal;
+mod repack;
 mod scan;
 mod segment;
 mod shared;
@@ -189,6 +198,7 @@ fn open_on(config: Config, stores: Arc<dyn store::Stores>) -> Result<Spool, Open
         _lock: lock_file,
         committing: Mutex::default(),
         keeping: Mutex::default(),
+        repacking: shared::Bell::default(),
         failure: std::sync::OnceLock::new(),
         stats: shared::Stats::default(),
         stores,
@@ -203,9 +213,12 @@ fn open_on(config: Config, stores: Arc<dyn store::Stores>) -> Result<Spool, Open
     let kept = shared.clone();
     let keeper = spawn("keeper").spawn(move || keeper::run(&kept, &inbox));
     let commit = spawn("commit").spawn(move || committer.run());
+    let repacked = shared.clone();
+    let repack = spawn("repack").spawn(move || repack::run(&repacked));
     let running = Running {
         commit: commit.map_err(wrong("start a thread for"))?,
         keeper: keeper.map_err(wrong("start a thread for"))?,
+        repack: repack.map_err(wrong("start a thread for"))?,
     };
     let owner = Owner {
         shared: shared.clone(),
@@ -311,17 +324,21 @@ struct Owner {
 struct Running {
     commit: JoinHandle<()>,
     keeper: JoinHandle<io::Result<()>>,
+    repack: JoinHandle<()>,
 }
 
 impl Owner {
     fn close(&self) -> Result<(), CloseError> {
         let Some(running) = lock(&self.running).take() else { return Ok(()) };
         self.shared.queue.close();
+        self.shared.repacking.ring();
         let committed = running.commit.join();
+        // It ends at its next step, and what it had not finished is removed.
+        let repacked = running.repack.join();
         // A keeper that has ended already says why when it is joined.
         let _ = self.chores.send(Chore::Close);
         let kept = running.keeper.join();
-        let (Ok(()), Ok(kept)) = (committed, kept) else {
+        let (Ok(()), Ok(()), Ok(kept)) = (committed, repacked, kept) else {
             return Err(CloseError("one of its threads panicked".to_owned()));
         };
         kept.map_err(|error| CloseError(error.to_string()))

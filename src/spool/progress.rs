@@ -28,8 +28,8 @@
 //!
 //! A program that changes any of the spool's formats raises this version, and writes both slots
 //! before anything else: an older one then knows that it must not touch what it does not
-//! understand. Version 2 brought records that keep the id of another spool (`block.rs`); what
-//! version 1 wrote is read as it is.
+//! understand. Version 2 brought records that keep the id of another spool (`block.rs`) and
+//! segments that stand for several (`generations.rs`); what version 1 wrote is read as it is.
 //!
 //! The watermark may lag behind what Kafka has: a lagging one repeats, never skips.
 

@@ -5,6 +5,11 @@
 //! them are written down as lost, and reading goes on behind them. Reading writes nothing else,
 //! so that a full disk can always be drained.
 //!
+//! A segment may be replaced while it is read here, by one with the same records in larger blocks
+//! (`repack.rs`). The file that is open stays readable; the next look at the catalog leads to the
+//! new one; and nothing is called lost on the word of a segment that is not in the catalog any
+//! more.
+//!
 //! What it deliberately does not know: what becomes of the records; the owner says how far they
 //! have been delivered, and segments are freed by that alone.
 
@@ -12,6 +17,7 @@ use super::block::Block;
 use super::catalog::Entry;
 use super::keeper::Chore;
 use super::mutex::lock;
+use super::removal::Finding;
 use super::scan::Scanned;
 use super::segment::SegmentId;
 use super::shared::Shared;
@@ -91,7 +97,10 @@ impl SpoolReader {
                     return Err(ReadError::Io { path: self.data_file(entry.id), source });
                 }
                 let lost = self.shared.record_loss(entry.id, self.position, readable_from);
-                lost.map_err(ReadError::Loss)?;
+                if lost.map_err(ReadError::Loss)? == Finding::Stale {
+                    self.looked_again = None;
+                    continue;
+                }
                 self.position = readable_from;
             }
             if let Some(block) = found {

@@ -11,6 +11,7 @@
 //! It deliberately does not know why a range is to go, nor what becomes of it elsewhere.
 
 use super::block::Block;
+use super::catalog::Entry;
 use super::claims::HoldError;
 use super::dir;
 use super::keeper::Chore;
@@ -22,6 +23,15 @@ use crate::record::Sequence;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
+
+/// What became of a loss that was reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finding {
+    /// It is written down.
+    Lost,
+    /// The segment is no more, and another may hold what it lacked: look again.
+    Stale,
+}
 
 impl Shared {
     /// `from`, moved past what is removed there, and how far reading may go from there on.
@@ -57,8 +67,16 @@ impl Shared {
         segment: SegmentId,
         first: Sequence,
         end: Sequence,
-    ) -> io::Result<()> {
-        if self.remove([Range { kind: Removal::Lost, first, end }])? > 0 {
+    ) -> io::Result<Finding> {
+        let new = {
+            // In one step: no other segment takes this one's place meanwhile.
+            let books = &mut *lock(&self.books);
+            if !lock(&self.catalog).has(segment) {
+                return Ok(Finding::Stale);
+            }
+            books.remove(self.published(), [Range { kind: Removal::Lost, first, end }])?
+        };
+        if new > 0 {
             tracing::error!("sequences {first} to {} are lost: {segment} is damaged", end.0 - 1);
         }
         let marked = lock(&self.catalog).mark_damaged(segment);
@@ -67,7 +85,17 @@ impl Shared {
             // The books are right all the same; the file will be deleted instead of kept.
             tracing::warn!("cannot mark {segment} as damaged: {error}");
         }
-        Ok(())
+        Ok(Finding::Lost)
+    }
+
+    /// Puts a repacked segment in the place of those that it was made of. Says whether it did: not
+    /// when one of them has changed, or something in them was touched.
+    #[must_use]
+    pub fn replace(&self, old: &[Entry], new: Entry) -> bool {
+        // Under this lock, so that nothing is removed meanwhile: the copy would bring it back.
+        let books = lock(&self.books);
+        let untouched = books.are_untouched(new.id.first, new.end.unwrap_or(new.id.first));
+        untouched && lock(&self.catalog).replace(old, new)
     }
 
     /// Whether [`Shared::drop_oldest`] would find something.
@@ -99,6 +127,13 @@ impl Shared {
 }
 
 impl Books {
+    /// Whether none of these was handed out, is held, or is removed.
+    pub fn are_untouched(&self, first: Sequence, end: Sequence) -> bool {
+        let removed = self.progress.past_removed(first) > first
+            || self.progress.next_removed(first).is_some_and(|removed| removed < end);
+        self.claims.are_free(first, end) && !removed
+    }
+
     /// `Ok` means that the removal survives a power cut; on an error nothing is changed.
     fn remove(
         &mut self,

@@ -12,8 +12,8 @@
 //! |---|---|---|
 //! | 0 | 4 | magic `WSSL` |
 //! | 4 | 1 | format version, 1 |
-//! | 5 | 1 | 1 when the segment is damaged |
-//! | 6 | 2 | 0 |
+//! | 5 | 1 | flags: 1 the segment is damaged, 2 it was repacked, or would not gain by it |
+//! | 6 | 2 | number of blocks; 0 when it is not known |
 //! | 8 | 8 | first sequence |
 //! | 16 | 8 | end: one past the last sequence |
 //! | 24 | 8 | records that are intact |
@@ -22,8 +22,8 @@
 //! | 48 | 4 | CRC-32C of all before it |
 //!
 //! A segment ends where the next one begins: what it holds from there on (a commit that failed
-//! and was made again in the next segment) is not read. Generations tell apart segments that
-//! begin at the same sequence; the highest one counts.
+//! and was made again in the next segment) is not read. Of several that tell of the same
+//! sequences, generations of them, one counts: `generations.rs` says which.
 //!
 //! The invariant of a live segment: after any error of a write or a sync nothing more is
 //! committed to it (`writer.rs` turns to a new one).
@@ -44,6 +44,8 @@ use std::sync::Mutex;
 pub const SEAL_LEN: usize = 52;
 const SEAL_MAGIC: [u8; 4] = *b"WSSL";
 const SEAL_VERSION: u8 = 1;
+const DAMAGED: u8 = 1;
+const REPACKED: u8 = 2;
 const SEAL_FILE: &str = "seal";
 
 /// What names a segment.
@@ -81,6 +83,10 @@ pub struct Seal {
     pub oldest: Millis,
     /// Parts that ought to be there are missing: kept for inspection when it is done with.
     pub damaged: bool,
+    /// Rewriting it alone would gain nothing.
+    pub repacked: bool,
+    /// How many blocks it holds, if that is known.
+    pub blocks: u16,
 }
 
 impl Seal {
@@ -89,7 +95,8 @@ impl Seal {
         let mut out = [0; SEAL_LEN];
         out[..4].copy_from_slice(&SEAL_MAGIC);
         out[4] = SEAL_VERSION;
-        out[5] = u8::from(self.damaged);
+        out[5] = if self.damaged { DAMAGED } else { 0 } | if self.repacked { REPACKED } else { 0 };
+        out[6..8].copy_from_slice(&self.blocks.to_le_bytes());
         out[8..16].copy_from_slice(&self.first.0.to_le_bytes());
         out[16..24].copy_from_slice(&self.end.0.to_le_bytes());
         out[24..32].copy_from_slice(&self.records.to_le_bytes());
@@ -109,7 +116,9 @@ impl Seal {
             records: u64_at(24),
             raw_bytes: u64_at(32),
             oldest: Millis(u64_at(40).cast_signed()),
-            damaged: bytes[5] == 1,
+            damaged: bytes[5] & DAMAGED != 0,
+            repacked: bytes[5] & REPACKED != 0,
+            blocks: u16::from_le_bytes([bytes[6], bytes[7]]),
         };
         let intact = bytes[..4] == SEAL_MAGIC
             && bytes[4] == SEAL_VERSION
@@ -275,6 +284,8 @@ impl LiveSegment {
             raw_bytes: blocks.iter().map(|block| block.raw_len).sum(),
             oldest: blocks.iter().map(|block| block.oldest).min()?,
             damaged: false,
+            repacked: false,
+            blocks: u16::try_from(blocks.len()).unwrap_or(0),
         })
     }
 
@@ -325,6 +336,8 @@ mod tests {
             raw_bytes: 77,
             oldest: Millis(-3),
             damaged: false,
+            repacked: true,
+            blocks: 300,
         };
         seal.write(dir.path()).unwrap();
         assert_eq!(Seal::read(dir.path()).unwrap(), Some(seal));

@@ -17,7 +17,7 @@ use std::fs::File;
 use std::io;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
@@ -51,11 +51,34 @@ pub struct Shared {
     pub committing: Mutex<Option<Instant>>,
     /// Since when the keeper has been at what it does.
     pub keeping: Mutex<Option<Instant>>,
+    /// The end of the repacker.
+    pub repacking: Bell,
     /// Set for good when the commit thread cannot go on.
     pub failure: OnceLock<String>,
     pub stats: Stats,
     /// Held for as long as anything here can write.
     pub _lock: File,
+}
+
+/// Ends a thread that mostly sleeps.
+#[derive(Debug, Default)]
+pub struct Bell {
+    rung: Mutex<bool>,
+    wake: Condvar,
+}
+
+impl Bell {
+    pub fn ring(&self) {
+        *lock(&self.rung) = true;
+        self.wake.notify_all();
+    }
+
+    /// Sleeps for so long, or until it is rung. Says whether it was.
+    pub fn rung_within(&self, time: Duration) -> bool {
+        let rung = lock(&self.rung);
+        let woken = self.wake.wait_timeout_while(rung, time, |rung| !*rung);
+        *woken.unwrap_or_else(PoisonError::into_inner).0
+    }
 }
 
 /// The progress and its file.
@@ -161,6 +184,16 @@ impl Shared {
                 },
             }
         }
+    }
+
+    /// Whether a copy of a segment that takes `bytes` more leaves ingest as much room again as it
+    /// stops at: it must never be the copy that stops it.
+    pub fn has_room_for_copy(&self, bytes: u64) -> io::Result<bool> {
+        let margin = bytes.saturating_add(2 * COMMIT_RESERVE);
+        let used = self.disk_bytes();
+        let free = self.free_bytes()?;
+        Ok(used.saturating_add(margin) <= self.config.max_size
+            && free >= self.config.min_free.saturating_add(margin))
     }
 
     /// Looks again whether records can be taken. After a failed write the disk is tried, by the

@@ -1,7 +1,8 @@
 //! The start: what a stop of any kind left on the disk becomes a spool again, without a hand.
 //!
-//! In order: finish removals that a crash interrupted; read the progress; take the sealed
-//! segments at their seals' word; scan every other one, sync what is intact in it (after
+//! In order: finish removals that a crash interrupted, and drop copies that it interrupted; read
+//! the progress; of segments that tell of the same sequences keep the one that counts
+//! (`generations.rs`); take the sealed ones at their seals' word; scan every other one, sync what is intact in it (after
 //! `kill -9` it may be in the page cache only) and seal it where it stands; list as lost what
 //! ought to be there and is not. Nothing is copied, so that a start needs no room on the disk.
 //!
@@ -15,6 +16,7 @@
 use super::catalog::Entry;
 use super::claims::Claims;
 use super::dir;
+use super::generations;
 use super::progress::{Progress, ProgressFile, Range, Removal};
 use super::scan::Scanned;
 use super::segment::{Seal, SegmentId};
@@ -46,15 +48,16 @@ pub fn start(dir: &Path) -> Result<Found, OpenError> {
         |doing: &'static str| move |source| OpenError::Io { doing, path: dir.to_owned(), source };
     dir::prepare(dir).map_err(wrong("create a directory in"))?;
     dir::empty_trash(dir).map_err(wrong("empty the trash in"))?;
+    dir::empty_tmp(dir).map_err(wrong("remove what was not finished in"))?;
     let path = dir.join(dir::PROGRESS);
     let opened = ProgressFile::open(&path);
     let (file, progress) =
         opened.map_err(|source| OpenError::Io { doing: "read or create", path, source })?;
-    let ids = list(dir).map_err(wrong("list"))?;
+    let found = list(dir).map_err(wrong("list"))?;
 
     let boot_id = boot_id();
     let trusted = progress.is_some();
-    if !trusted && !ids.is_empty() {
+    if !trusted && !found.is_empty() {
         tracing::error!(
             "the progress of {} is lost: all of its records are sent again, and what became of \
              earlier ones is not known any more",
@@ -62,13 +65,13 @@ pub fn start(dir: &Path) -> Result<Found, OpenError> {
         );
     }
     let last_stop = match &progress {
-        None if ids.is_empty() => LastStop::First,
+        None if found.is_empty() => LastStop::First,
         Some(progress) if progress.clean => LastStop::Clean,
         Some(progress) if progress.boot_id != boot_id => LastStop::Power,
         _ => LastStop::Crash,
     };
     // Without a progress file nothing is known to be delivered: all that is there goes out.
-    let lowest = ids.first().map_or(Sequence(0), |id| id.first);
+    let lowest = found.first().map_or(Sequence(0), |id| id.first);
     let mut progress = progress.unwrap_or_else(|| Progress::new(random_id(), lowest));
     let watermark = progress.past_removed(progress.watermark());
     progress.advance(watermark);
@@ -76,15 +79,10 @@ pub fn start(dir: &Path) -> Result<Found, OpenError> {
     let (entries, missing) = (Vec::new(), Vec::new());
     let mut survey = Survey { dir, progress: &progress, trusted, entries, missing };
     let mut at = watermark;
+    let ids = survey.counting(&found).map_err(wrong("tell the generations apart in"))?;
     for (place, id) in ids.iter().enumerate() {
         let next = ids[place + 1..].iter().map(|id| id.first).find(|first| *first > id.first);
-        let seen = survey.is_superseded(*id, &ids[place + 1..]).and_then(|superseded| {
-            if superseded {
-                dir::discard(dir, &dir.join(id.to_string())).map(|()| at)
-            } else {
-                survey.take(*id, next, progress.acknowledged, at)
-            }
-        });
+        let seen = survey.take(*id, next, progress.acknowledged, at);
         at = seen.map_err(|source| {
             let path = dir.join(id.to_string());
             OpenError::Io { doing: "make a segment of what is in", path, source }
@@ -206,12 +204,15 @@ impl Survey<'_> {
             raw_bytes: 0,
             oldest: Millis(i64::MAX),
             damaged: false,
+            repacked: false,
+            blocks: 0,
         };
         for block in blocks.filter(|block| block.first >= id.first && block.end() <= limit) {
             self.miss(&mut seal, block.first);
             seal.end = block.end();
             seal.records += seal.end.since(block.first);
             seal.raw_bytes += u64::from(block.raw_len);
+            seal.blocks = seal.blocks.saturating_add(1);
             seal.oldest = seal.oldest.min(block.base);
         }
         self.miss(&mut seal, next.unwrap_or(acknowledged));
@@ -233,23 +234,32 @@ impl Survey<'_> {
         seal.end = seal.end.max(to);
     }
 
-    /// Whether one of those `behind` begins at the same sequence and counts instead.
-    fn is_superseded(&self, id: SegmentId, behind: &[SegmentId]) -> io::Result<bool> {
-        for other in behind.iter().take_while(|other| other.first == id.first) {
-            if self.has_records(*other)? {
-                return Ok(true);
+    /// The segments that count (see `generations.rs`), in order; takes the others out of the way.
+    fn counting(&self, found: &[SegmentId]) -> io::Result<Vec<SegmentId>> {
+        let path = |id: SegmentId| self.dir.join(id.to_string());
+        let with_seal = |id: &SegmentId| Ok((*id, Seal::read(&path(*id))?));
+        let seals: Vec<_> = found.iter().map(with_seal).collect::<io::Result<_>>()?;
+        let superseded = generations::superseded(&seals, |id| self.has_blocks(id))?;
+        for id in &superseded {
+            let ruined = |(older, seal): &(SegmentId, Option<Seal>)| {
+                older.first == id.first && older.generation < id.generation && seal.is_some()
+            };
+            // A copy whose seal is gone counts no more, and may be all that is left of some.
+            if seals.iter().any(ruined)
+                && !seals.iter().any(|(own, s)| own == id && s.is_some())
+                && self.has_blocks(*id)?
+            {
+                dir::quarantine(self.dir, &path(*id))?;
+            } else {
+                dir::discard(self.dir, &path(*id))?;
             }
         }
-        Ok(false)
+        Ok(found.iter().filter(|id| !superseded.contains(id)).copied().collect())
     }
 
-    /// Whether a segment holds anything: one whose first commit failed does not.
-    fn has_records(&self, id: SegmentId) -> io::Result<bool> {
-        let path = self.dir.join(id.to_string());
-        if Seal::read(&path)?.is_some() {
-            return Ok(true);
-        }
-        Ok(scan(&path)?.is_some_and(|scanned| !scanned.blocks.is_empty()))
+    fn has_blocks(&self, id: SegmentId) -> io::Result<bool> {
+        let scanned = scan(&self.dir.join(id.to_string()))?;
+        Ok(scanned.is_some_and(|scanned| !scanned.blocks.is_empty()))
     }
 }
 

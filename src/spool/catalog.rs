@@ -254,4 +254,28 @@ mod tests {
         let removed = |first: Sequence| if first.0 == 10 { Sequence(30) } else { first };
         assert_eq!(catalog.first_done(removed).unwrap().id.first, Sequence(10));
     }
+
+    /// Fails without `same` in [`Catalog::replace`].
+    #[test]
+    fn a_run_is_replaced_in_one_step_and_only_as_it_was() {
+        let run = [sealed(0, 10), sealed(10, 30)];
+        let merged = || Entry { id: SegmentId { generation: 1, ..run[0].id }, ..sealed(0, 30) };
+        let ids = |catalog: &Catalog| -> Vec<_> {
+            let numbers = |entry: &Entry| (entry.id.first.0, entry.id.generation);
+            catalog.entries().iter().map(numbers).collect()
+        };
+        let mut catalog = Catalog::new(vec![run[0].clone(), run[1].clone(), sealed(30, 40)]);
+        assert!(catalog.replace(&run, merged()));
+        assert_eq!((ids(&catalog), catalog.disk_bytes()), (vec![(0, 1), (30, 0)], 400));
+        catalog.set_aside(0);
+        assert_eq!(catalog.disk_bytes(), 200);
+        assert!(!catalog.replace(&run, merged()), "they are gone");
+
+        let mut catalog = Catalog::new(vec![run[0].clone(), run[1].clone()]);
+        catalog.mark_damaged(run[1].id);
+        assert!(!catalog.replace(&run, merged()));
+        let mut catalog = Catalog::new(vec![run[0].clone(), sealed(30, 40)]);
+        assert!(!catalog.replace(&run, merged()));
+        assert_eq!((ids(&catalog), catalog.disk_bytes()), (vec![(0, 0), (30, 0)], 200));
+    }
 }

@@ -178,6 +178,8 @@ mod tests {
             raw_bytes: 1,
             oldest: Millis(1),
             damaged: false,
+            repacked: false,
+            blocks: 0,
         };
         seal.write(&path).unwrap();
         path

@@ -224,6 +224,15 @@ fn tell_of_the_start(report: &spool::OpenReport) {
             ledger.spooled
         ),
     }
+    if let Some(from) = report.uncertain_from {
+        tracing::info!(
+            "everything below sequence {from} is accounted for; nothing on the disk says that there \
+             was more"
+        );
+    }
+    for path in &report.set_aside {
+        tracing::error!("{}", facts::set_aside(path));
+    }
     for (first, end) in &report.lost {
         tracing::error!("sequences {first} to {} are lost: damaged on the disk", end.0 - 1);
     }

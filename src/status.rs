@@ -117,6 +117,9 @@ pub struct Spool {
     pub bytes: u64,
     /// Everything under the spool's directory.
     pub disk_bytes: u64,
+    /// Of those, damaged segments that are kept for inspection.
+    #[serde(default)]
+    pub quarantine_bytes: u64,
     /// The limit of `disk_bytes`.
     pub max_bytes: u64,
     pub segments: u64,

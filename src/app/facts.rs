@@ -14,8 +14,9 @@ use crate::ledger::Ledger;
 use crate::record::{Millis, Route};
 use crate::spool::{self, AppendError, OpenReport, SpoolWriter};
 use crate::status::rates::{Counters, Rates, age_seconds};
-use crate::status::{self, IngestState, KafkaState, Snapshot, Verdict};
+use crate::status::{self, IngestState, KafkaState, Snapshot, Verdict, words};
 use std::fs;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, UNIX_EPOCH};
@@ -191,6 +192,7 @@ impl Source for Facts {
                 records: depth.records,
                 bytes: depth.bytes,
                 disk_bytes: depth.disk_bytes,
+                quarantine_bytes: depth.quarantine_bytes,
                 max_bytes: depth.max_bytes,
                 segments: depth.segments,
                 oldest_age_seconds: depth.oldest.map(|then| age_seconds(Millis::now(), then)),
@@ -202,7 +204,10 @@ impl Source for Facts {
             routes: self.routes(),
         };
         let troubles = [self.admin_state.trouble(), self.control_state.trouble()];
-        snapshot.judged(&troubles.into_iter().flatten().collect::<Vec<_>>())
+        let aside = depth.set_aside.iter().map(|path| set_aside(path));
+        let damaged = (depth.quarantine_bytes > 0).then(|| quarantine(depth.quarantine_bytes));
+        let troubles = troubles.into_iter().flatten().chain(aside).chain(damaged);
+        snapshot.judged(&troubles.collect::<Vec<_>>())
     }
 
     fn metrics(&self) -> metrics::Input {
@@ -229,6 +234,24 @@ impl Source for Facts {
         self.live()?;
         self.writer.refusal().map_or(Ok(()), |refusal| Err(refusal.to_string()))
     }
+}
+
+/// A spool of a newer program, and the hand that it needs.
+pub fn set_aside(path: &Path) -> String {
+    format!(
+        "a spool that a newer version of Waystation wrote is kept in {0}; none of it is sent: install \
+         that version again and take it out with `waystation spool export --dir {0}`",
+        path.display()
+    )
+}
+
+/// Damaged segments that are kept, and the hand that ends it.
+fn quarantine(bytes: u64) -> String {
+    format!(
+        "{} of damaged segments are kept in quarantine/ of the spool; delete them when nobody needs \
+         them",
+        words::bytes(bytes)
+    )
 }
 
 /// The books as the process before this one left them: what this start found missing is counted

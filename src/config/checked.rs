@@ -11,7 +11,7 @@ use super::raw::{Found, RawConfig, shown_key};
 use super::schema::{
     ADMIN_LISTEN, BODY_TIMEOUT, BOX_NAME, COMMIT_DELAY, DELIVERY, DIR, GRACE, HEADER_TIMEOUT,
     LISTEN, LOG_FILTER, LOG_FORMAT, MAX_CONNECTIONS, MAX_IN_FLIGHT, MAX_MESSAGE, MAX_PENDING,
-    MAX_SIZE, MIN_FREE, WHEN_FULL,
+    MAX_QUARANTINE, MAX_SIZE, MIN_FREE, WHEN_FULL,
 };
 use super::value::{self, Value};
 use super::{parts, routes};
@@ -111,6 +111,7 @@ fn spool(checking: &mut Checking<'_>) -> Option<spool::Config> {
             ("drop-oldest", Some(spool::WhenFull::DropOldest)),
         ],
     );
+    let max_quarantine = checking.setting(&MAX_QUARANTINE, |v| value::size(v, &(0..=TIB)));
     let commit_delay = checking.duration(&COMMIT_DELAY, 0, 1_000);
     let max_pending = checking.bytes(&MAX_PENDING, 64 * KIB, 256 * MIB);
     if let (Some(size), Some(pending)) = (max_size, max_pending)
@@ -127,6 +128,7 @@ fn spool(checking: &mut Checking<'_>) -> Option<spool::Config> {
         max_size: max_size?,
         min_free: min_free?,
         when_full: when_full?,
+        max_quarantine: max_quarantine?,
         commit_delay: commit_delay?,
         max_pending: max_pending?,
         ..spool::Config::new(dir?)

@@ -51,6 +51,7 @@ pub const DIR: Setting = Setting::new("spool.dir", "/var/lib/waystation/spool");
 pub const MAX_SIZE: Setting = Setting::new("spool.max_size", "2GiB");
 pub const MIN_FREE: Setting = Setting::new("spool.min_free", "256MiB");
 pub const WHEN_FULL: Setting = Setting::new("spool.when_full", "reject");
+pub const MAX_QUARANTINE: Setting = Setting::new("spool.max_quarantine", "64MiB");
 pub const COMMIT_DELAY: Setting = Setting::new("spool.commit_delay", "0ms");
 pub const MAX_PENDING: Setting = Setting::new("spool.max_pending", "8MiB");
 pub const DELIVERY: Setting = Setting::new("forward.delivery", "at-least-once");
@@ -61,7 +62,7 @@ pub const LOG_FILTER: Setting = Setting::new("log.filter", "info");
 pub const LOG_FORMAT: Setting = Setting::new("log.format", "text");
 
 /// Every setting outside `[[route]]` and `[kafka]`, in the order in which they are printed.
-pub const SETTINGS: [&Setting; 18] = [
+pub const SETTINGS: [&Setting; 19] = [
     &BOX_NAME,
     &LISTEN,
     &MAX_MESSAGE,
@@ -72,6 +73,7 @@ pub const SETTINGS: [&Setting; 18] = [
     &MAX_SIZE,
     &MIN_FREE,
     &WHEN_FULL,
+    &MAX_QUARANTINE,
     &COMMIT_DELAY,
     &MAX_PENDING,
     &DELIVERY,

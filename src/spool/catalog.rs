@@ -14,7 +14,7 @@ pub struct Entry {
     pub id: SegmentId,
     /// One past its last sequence; `None` while it is written.
     pub end: Option<Sequence>,
-    /// What it holds, once it is closed.
+    /// What it holds, once it is closed; `None` of one that could not be read.
     pub seal: Option<Seal>,
     /// Bytes on the disk.
     pub disk_bytes: u64,
@@ -25,10 +25,10 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// A segment that was found closed.
-    pub fn sealed(id: SegmentId, seal: Seal, disk_bytes: u64) -> Self {
+    /// A segment that was found at the start.
+    pub fn closed(id: SegmentId, end: Sequence, seal: Option<Seal>, disk_bytes: u64) -> Self {
         let since = Instant::now();
-        Self { id, end: Some(seal.end), seal: Some(seal), disk_bytes, live: None, since }
+        Self { id, end: Some(end), seal, disk_bytes, live: None, since }
     }
 }
 
@@ -220,7 +220,7 @@ mod tests {
             repacked: false,
             blocks: 1,
         };
-        Entry::sealed(SegmentId { first, generation: 0 }, seal, 100)
+        Entry::closed(SegmentId { first, generation: 0 }, end, Some(seal), 100)
     }
 
     #[test]

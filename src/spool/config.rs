@@ -14,6 +14,9 @@ pub struct Config {
     /// Bytes that stay free on the file system.
     pub min_free: u64,
     pub when_full: WhenFull,
+    /// Bytes on disk of damaged segments that are kept for inspection, at most: part of
+    /// `max_size`, of which they take no more than a quarter.
+    pub max_quarantine: u64,
     /// How long a commit waits for more records to join it, up to 1 s; 0 for as short as is
     /// useful.
     pub commit_delay: Duration,
@@ -38,12 +41,18 @@ impl Config {
             max_size: 2 << 30,
             min_free: 256 << 20,
             when_full: WhenFull::Reject,
+            max_quarantine: 64 << 20,
             commit_delay: Duration::ZERO,
             max_pending: 8 << 20,
             segment_bytes: 8 << 20,
             read_patience: Duration::from_mins(1),
             repack_after: Duration::from_secs(45),
         }
+    }
+
+    /// What the damaged segments may take: however small the spool, they never fill it.
+    pub(super) fn quarantine(&self) -> u64 {
+        self.max_quarantine.min(self.max_size / 4)
     }
 }
 

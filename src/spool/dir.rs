@@ -5,13 +5,17 @@
 //! progress    see progress.rs
 //! seg-*/      see segment.rs
 //! .trash/     on its way out: emptied at the next start if a crash comes between
-//! quarantine/ damaged segments, kept for inspection
+//! quarantine/ damaged segments, kept for inspection: see aside.rs
+//! set-aside/  spools of a newer program: see aside.rs
 //! tmp/        segments that are not finished: emptied at the next start
 //! ```
 //!
 //! What leaves is renamed first, and what comes is renamed last, so that no segment is ever half
 //! there. (The live tail alone is written where it stands; see `start.rs` for what that takes.)
+//! What somebody else put there is left alone, and moved out of the way only where its name is
+//! needed.
 
+use super::segment::SegmentId;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::MetadataExt;
@@ -19,7 +23,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-const LOCK: &str = "lock";
+/// The lock's name.
+pub const LOCK: &str = "lock";
 /// How long a lock that only looks ([`held`]) may be in the way of one that stays.
 const LOOKED_AT: Duration = Duration::from_millis(100);
 const TRASH: &str = ".trash";
@@ -27,6 +32,8 @@ const TRASH: &str = ".trash";
 pub const QUARANTINE: &str = "quarantine";
 /// Where copies of segments are made.
 pub const TMP: &str = "tmp";
+/// Where spools of a newer program are kept.
+pub const SET_ASIDE: &str = "set-aside";
 /// The progress file's name.
 pub const PROGRESS: &str = "progress";
 
@@ -123,13 +130,31 @@ pub fn create(dir: &Path) -> io::Result<()> {
 
 /// Makes the directories that later removals need: on a full disk they could not be made.
 pub fn prepare(dir: &Path) -> io::Result<()> {
-    for place in [TRASH, QUARANTINE, TMP] {
-        match fs::create_dir(dir.join(place)) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
-        }
+    [TRASH, QUARANTINE, TMP].into_iter().try_for_each(|place| make(&dir.join(place)))
+}
+
+/// Makes a directory, unless it is there. What has its name and is none goes out of the way.
+pub fn make(path: &Path) -> io::Result<()> {
+    if fs::symlink_metadata(path).is_ok_and(|meta| !meta.is_dir()) {
+        out_of_the_way(path)?;
     }
-    Ok(())
+    match fs::create_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Gives what stands there the first free name beside it.
+pub fn out_of_the_way(path: &Path) -> io::Result<()> {
+    let target = free_name(path.to_owned());
+    tracing::warn!("{} is in the way; it is {} now", path.display(), target.display());
+    fs::rename(path, target)
+}
+
+/// Whether anything has that name: also a link that leads nowhere, also what cannot be looked at.
+pub fn is_there(path: &Path) -> bool {
+    let meta = fs::symlink_metadata(path);
+    !meta.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 /// Removes a segment: out of the way in one step, then for good.
@@ -144,18 +169,19 @@ pub fn discard(dir: &Path, segment: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Finishes what a crash left of earlier removals.
+/// Finishes what a crash left of earlier removals, and of copies that it kept from being finished.
+/// What cannot be deleted is left to the next start: it is no reason not to take records.
 pub fn empty_trash(dir: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(dir.join(TRASH))? {
-        fs::remove_dir_all(entry?.path())?;
-    }
-    Ok(())
-}
-
-/// Removes the copies that a crash kept from being finished.
-pub fn empty_tmp(dir: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(dir.join(TMP))? {
-        fs::remove_dir_all(entry?.path())?;
+    for place in [TRASH, TMP] {
+        for entry in fs::read_dir(dir.join(place))? {
+            let entry = entry?;
+            let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            let path = entry.path();
+            let deleted = if is_dir { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            if let Err(error) = deleted {
+                tracing::warn!("cannot delete {}: {error}", path.display());
+            }
+        }
     }
     Ok(())
 }
@@ -167,36 +193,31 @@ pub fn adopt(dir: &Path, name: &str) -> io::Result<()> {
     sync(&dir.join(TMP))
 }
 
-/// Sets a damaged segment aside for inspection.
-pub fn quarantine(dir: &Path, segment: &Path) -> io::Result<()> {
-    move_under(dir, QUARANTINE, segment)?;
-    sync(&dir.join(QUARANTINE))?;
-    sync(dir)
-}
-
 /// Where it went; `None` when it was not there.
-fn move_under(dir: &Path, place: &str, segment: &Path) -> io::Result<Option<PathBuf>> {
-    if !segment.try_exists()? {
+pub fn move_under(dir: &Path, place: &str, segment: &Path) -> io::Result<Option<PathBuf>> {
+    if !is_there(segment) {
         return Ok(None);
     }
     let place = dir.join(place);
-    if !place.try_exists()? {
-        prepare(dir)?; // somebody has tidied up
-    }
-    let name = segment.file_name().unwrap_or_default();
-    let mut target = place.join(name);
-    let mut copy = 1;
-    while target.try_exists()? {
-        let mut other = name.to_owned();
-        other.push(format!(".{copy}"));
-        target = place.join(other);
-        copy += 1;
-    }
+    make(&place)?; // somebody may have tidied up
+    let target = free_name(place.join(segment.file_name().unwrap_or_default()));
     fs::rename(segment, &target)?;
     Ok(Some(target))
 }
 
-/// Bytes on the disk of everything under `path`. What vanishes meanwhile counts as nothing.
+/// The path, or the first `<path>.<n>` that nothing has.
+pub fn free_name(path: PathBuf) -> PathBuf {
+    let numbered = (1_u64..).map(|n| {
+        let mut name = path.clone().into_os_string();
+        name.push(format!(".{n}"));
+        PathBuf::from(name)
+    });
+    let free = std::iter::once(path.clone()).chain(numbered).find(|name| !is_there(name));
+    free.unwrap_or(path)
+}
+
+/// Bytes on the disk of everything under `path`. What vanishes meanwhile, and what may not be
+/// listed, counts as nothing.
 pub fn disk_bytes(path: &Path) -> io::Result<u64> {
     let meta = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
@@ -205,7 +226,14 @@ pub fn disk_bytes(path: &Path) -> io::Result<u64> {
     let mut total = meta.blocks() * 512;
     if meta.is_dir() {
         let entries = match fs::read_dir(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(total),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
+                ) =>
+            {
+                return Ok(total);
+            }
             other => other?,
         };
         for entry in entries {
@@ -216,17 +244,28 @@ pub fn disk_bytes(path: &Path) -> io::Result<u64> {
 }
 
 /// Bytes on the disk of everything in the spool's directory that is neither a segment nor on the
-/// way to be one.
+/// way to be one, nor of a spool that was set aside: that one is not this spool's to make room
+/// from.
 pub fn other_bytes(dir: &Path) -> io::Result<u64> {
     let mut total = 0;
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
-        let name = entry.file_name();
-        if name != TMP && !name.to_string_lossy().starts_with("seg-") {
+        let beside = [TMP, SET_ASIDE].iter().any(|name| entry.file_name() == *name);
+        if segment(&entry)?.is_none() && !beside {
             total += disk_bytes(&entry.path())?;
         }
     }
     Ok(total)
+}
+
+/// The segment that this is, going by its name; a file or a link of such a name is none.
+pub fn segment(entry: &fs::DirEntry) -> io::Result<Option<SegmentId>> {
+    let id = entry.file_name().to_str().and_then(SegmentId::parse);
+    match entry.file_type() {
+        Ok(kind) => Ok(id.filter(|_| kind.is_dir())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 #[cfg(test)]

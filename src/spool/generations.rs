@@ -14,14 +14,13 @@
 //! It deliberately does not look at a disk: what it must know it asks for.
 
 use super::segment::{Seal, SegmentId};
-use std::io;
 
 /// Which of `found`, in the order of their names, another one stands for. `has_blocks` is asked
 /// where it matters.
 pub fn superseded(
     found: &[(SegmentId, Option<Seal>)],
-    mut has_blocks: impl FnMut(SegmentId) -> io::Result<bool>,
-) -> io::Result<Vec<SegmentId>> {
+    has_blocks: impl Fn(SegmentId) -> bool,
+) -> Vec<SegmentId> {
     let mut out = Vec::new();
     // Where the last repacked one ends.
     let mut covered = None;
@@ -31,30 +30,23 @@ pub fn superseded(
             out.extend(ids);
             continue;
         }
-        let Some(counts) = counting(same, &mut has_blocks)? else { continue };
+        let Some(counts) = counting(same, &has_blocks) else { continue };
         out.extend(ids.filter(|id| *id != counts.0));
         covered = counts.1.filter(|seal| seal.repacked).map(|seal| seal.end);
     }
-    Ok(out)
+    out
 }
 
 /// Of those that begin at one sequence the one that counts; `None` when none holds anything.
 fn counting(
     same: &[(SegmentId, Option<Seal>)],
-    has_blocks: &mut impl FnMut(SegmentId) -> io::Result<bool>,
-) -> io::Result<Option<(SegmentId, Option<Seal>)>> {
+    has_blocks: &impl Fn(SegmentId) -> bool,
+) -> Option<(SegmentId, Option<Seal>)> {
     if let [only] = same {
-        return Ok(Some(*only));
+        return Some(*only);
     }
-    if let Some(sealed) = same.iter().rfind(|(_, seal)| seal.is_some()) {
-        return Ok(Some(*sealed));
-    }
-    for one in same.iter().rev() {
-        if has_blocks(one.0)? {
-            return Ok(Some(*one));
-        }
-    }
-    Ok(None)
+    let sealed = same.iter().rfind(|(_, seal)| seal.is_some());
+    sealed.or_else(|| same.iter().rfind(|(id, _)| has_blocks(*id))).copied()
 }
 
 #[cfg(test)]
@@ -81,7 +73,7 @@ mod tests {
     }
 
     fn out(found: &[(SegmentId, Option<Seal>)], with_blocks: &[SegmentId]) -> Vec<SegmentId> {
-        superseded(found, |id| Ok(with_blocks.contains(&id))).unwrap()
+        superseded(found, |id| with_blocks.contains(&id))
     }
 
     #[test]

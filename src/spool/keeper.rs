@@ -3,9 +3,10 @@
 //! About once a second it writes the progress, frees the segments that Kafka has whole, and
 //! looks whether there is room again; when a segment is left it seals it and shuts its database.
 //!
-//! The order that it keeps: a segment is unlinked only after a synced progress says that all of
-//! it is done, so that a start never takes its absence for a loss.
+//! The order that it keeps: a segment is unlinked only after both slots of a synced progress say
+//! that all of it is done, so that a start never takes its absence for a loss.
 
+use super::aside::{self, Aside};
 use super::dir;
 use super::mutex::lock;
 use super::segment::LiveSegment;
@@ -56,7 +57,7 @@ fn keep(shared: &Shared, chores: &Receiver<Chore>) -> io::Result<()> {
             Ok(Chore::Close) | Err(RecvTimeoutError::Disconnected) => {
                 free(shared, &mut stuck);
                 lock(&shared.books).progress.clean = true;
-                return shared.save_progress();
+                return shared.settle_progress();
             }
             Err(RecvTimeoutError::Timeout) => {}
         }
@@ -112,9 +113,10 @@ fn free(shared: &Shared, stuck: &mut bool) {
     loop {
         let Some(done) = shared.first_done() else { return };
         let path = shared.config.dir.join(done.id.to_string());
-        let freed = shared.save_progress().and_then(|()| {
-            if done.seal.is_some_and(|seal| seal.damaged) {
-                dir::quarantine(&shared.config.dir, &path)
+        let freed = shared.settle_progress().and_then(|()| {
+            // One that could not be read at the start has no seal, and may hold more than is known.
+            if done.seal.is_none_or(|seal| seal.damaged) {
+                aside::quarantine(&shared.config.dir, &path, shared.config.quarantine())
             } else {
                 dir::discard(&shared.config.dir, &path)
             }
@@ -132,8 +134,12 @@ fn free(shared: &Shared, stuck: &mut bool) {
 
 /// Measures what the segments do not account for.
 fn measure(shared: &Shared) {
-    match dir::other_bytes(&shared.config.dir) {
-        Ok(bytes) => shared.other_bytes.store(bytes, Relaxed),
+    let root = &shared.config.dir;
+    match dir::other_bytes(root).and_then(|bytes| Ok((bytes, Aside::look(root)?))) {
+        Ok((bytes, aside)) => {
+            shared.other_bytes.store(bytes, Relaxed);
+            *lock(&shared.aside) = aside;
+        }
         Err(error) => tracing::warn!("cannot measure the spool's directory: {error}"),
     }
 }

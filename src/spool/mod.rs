@@ -18,6 +18,20 @@
 //! once, and each commit is synced; to repack, 0.12 bytes more are written for the first two, and
 //! nothing for what is delivered before, or is in large blocks already.
 //!
+//! What holds where the medium breaks that, and for a directory from elsewhere:
+//!
+//! - every block whose parts are intact in a segment's bytes is read, whatever stands around them;
+//! - what is missing up to the acknowledged-through mark is lost by name, once, and its file ends
+//!   in quarantine. The mark is written about once a second and at a close: after any other stop
+//!   what was acknowledged behind it, and damaged, cannot be told from what was never written
+//!   ([`OpenReport::uncertain_from`]);
+//! - a segment that cannot be read for now (no permission) is neither skipped nor in the way of
+//!   new records: the reader waits for it;
+//! - a progress file that is lost or older than the segments costs repeats, never a gap; and since
+//!   every start has a random epoch of its own, no id of a record is given twice, not even by two
+//!   copies of one directory (see `start.rs`);
+//! - what was written by a newer program is set aside whole, and a new spool is begun.
+//!
 //! # Layout
 //!
 //! - `batch.rs`: what waits for its commit; `writer.rs`: the commit thread;
@@ -29,10 +43,12 @@
 //! - `progress.rs`: how far it has come; `keeper.rs`: housekeeping; `start.rs`: after a stop;
 //! - `fuzzing.rs`: what must hold for any bytes;
 //! - [`outside`]: looking at a spool that another process may have open;
-//! - `config.rs`: what is set; `dir.rs`: the directory; `shared.rs`, `mutex.rs`: what all of them share.
+//! - `config.rs`: what is set; `dir.rs`: the directory; `aside.rs`: what is kept beside the spool;
+//!   `ids.rs`: random numbers; `shared.rs`, `mutex.rs`: what all of them share.
 //!
 //! It deliberately knows nothing of HTTP, of GPS and of Kafka.
 
+mod aside;
 mod batch;
 mod block;
 mod catalog;
@@ -42,6 +58,7 @@ mod dir;
 #[doc(hidden)]
 pub mod fuzzing;
 mod generations;
+mod ids;
 mod keeper;
 #[cfg(test)]
 mod model;
@@ -140,6 +157,11 @@ pub struct OpenReport {
     pub ledger: Ledger,
     /// Sequences found missing at this start: first, end (exclusive).
     pub lost: Vec<(Sequence, Sequence)>,
+    /// After a stop without a close: from here on nothing says what was acknowledged. What is there
+    /// is taken for all that there was; damage behind it would not be noticed.
+    pub uncertain_from: Option<Sequence>,
+    /// Spools of a newer program that lie in `set-aside/`.
+    pub set_aside: Vec<PathBuf>,
 }
 
 /// An open spool.
@@ -169,10 +191,12 @@ fn open_on(config: Config, stores: Arc<dyn store::Stores>) -> Result<Spool, Open
         dir::LockError::Held(pid) => OpenError::InUse { dir: config.dir.clone(), pid },
         dir::LockError::Io(source) => wrong("lock")(source),
     })?;
-    let found = start::start(&config.dir)?;
+    aside::set_newer_aside(&config.dir).map_err(wrong("set aside the newer spool in"))?;
+    let found = start::start(&config)?;
+    let aside = aside::Aside::look(&config.dir).map_err(wrong("measure"))?;
 
     let mut epoch = [0; 8];
-    random(&mut epoch);
+    ids::random(&mut epoch);
     let epoch = Epoch(u64::from_le_bytes(epoch));
     let progress = &found.books.progress;
     let report = OpenReport {
@@ -181,6 +205,8 @@ fn open_on(config: Config, stores: Arc<dyn store::Stores>) -> Result<Spool, Open
         epoch,
         ledger: progress.ledger(found.next),
         lost: found.lost,
+        uncertain_from: found.uncertain_from,
+        set_aside: aside.spools.clone(),
     };
     let other_bytes = dir::other_bytes(&config.dir).map_err(wrong("measure"))?;
     let shared = Arc::new(Shared {
@@ -194,6 +220,7 @@ fn open_on(config: Config, stores: Arc<dyn store::Stores>) -> Result<Spool, Open
         readable: tokio::sync::Notify::new(),
         ahead: Mutex::default(),
         other_bytes: other_bytes.into(),
+        aside: Mutex::new(aside),
         free_asked: false.into(),
         _lock: lock_file,
         committing: Mutex::default(),
@@ -245,8 +272,12 @@ pub struct Depth {
     pub records: u64,
     /// Of those records, before compression.
     pub bytes: u64,
-    /// Of everything under the directory.
+    /// Of everything under the directory that is this spool's.
     pub disk_bytes: u64,
+    /// Of those, damaged segments that are kept for inspection.
+    pub quarantine_bytes: u64,
+    /// Spools of a newer program that lie in `set-aside/`.
+    pub set_aside: Vec<PathBuf>,
     pub max_bytes: u64,
     /// Free on the file system, less `min_free`.
     pub free_bytes: u64,
@@ -350,15 +381,5 @@ impl Drop for Owner {
         if let Err(error) = self.close() {
             tracing::error!("{error}");
         }
-    }
-}
-
-/// Fills `bytes` from the kernel's random source.
-fn random(bytes: &mut [u8]) {
-    if getrandom::fill(bytes).is_err() {
-        // Without a random source (no kernel since 3.17 lacks one) a clock and a pid still tell
-        // two starts apart.
-        let seed = Millis::now().0.cast_unsigned() ^ u64::from(std::process::id()) << 40;
-        fastrand::Rng::with_seed(seed).fill(bytes);
     }
 }

@@ -8,7 +8,8 @@
 //!
 //! `progress` holds two slots of [`SLOT_LEN`] bytes, preallocated and written in place by turns,
 //! so that it can be written on a full disk and a torn write leaves the other slot. The higher
-//! turn whose checksum holds counts. Little-endian:
+//! turn whose checksum holds counts. Before a segment is unlinked or begun both slots are written,
+//! so that either of them alone accounts for the segments that are there. Little-endian:
 //!
 //! | offset | bytes | what |
 //! |---|---|---|
@@ -28,11 +29,13 @@
 //!
 //! A program that changes any of the spool's formats raises this version, and writes both slots
 //! before anything else: an older one then knows that it must not touch what it does not
-//! understand. Version 2 brought records that keep the id of another spool (`block.rs`) and
-//! segments that stand for several (`generations.rs`); what version 1 wrote is read as it is.
+//! understand, and sets it aside (`aside.rs`). Version 2 brought records that keep the id of another
+//! spool (`block.rs`) and segments that stand for several (`generations.rs`); what version 1 wrote
+//! is read as it is.
 //!
 //! The watermark may lag behind what Kafka has: a lagging one repeats, never skips.
 
+use super::scan;
 use crate::ledger::Ledger;
 use crate::record::Sequence;
 use std::fs::File;
@@ -219,9 +222,16 @@ impl Progress {
         out
     }
 
-    /// The version of a slot that a newer program wrote.
+    /// The version of a slot that a newer program wrote. A known version with one damaged byte is
+    /// none.
     fn newer(slot: &[u8]) -> Option<u8> {
-        (slot[..4] == MAGIC && slot[4] > VERSION).then_some(slot[4])
+        let with = |version| {
+            let mut slot = slot.to_owned();
+            slot[4] = version;
+            Self::decode(&slot)
+        };
+        let newer = slot[..4] == MAGIC && slot[4] > VERSION;
+        (newer && (OLDEST..=VERSION).all(|version| with(version).is_none())).then_some(slot[4])
     }
 
     /// The turn and the progress of one slot; `None` when it was never written, is torn or damaged.
@@ -318,10 +328,23 @@ impl ProgressFile {
             let kept = file.metadata()?.len();
             file.write_all_at(&bytes[usize::try_from(kept).unwrap_or(0)..], kept)?;
         }
-        file.read_exact_at(&mut bytes, 0)?;
+        read_slots(&file, &mut bytes)?;
         let newest = newest(&bytes)?;
         let turn = newest.as_ref().map_or(0, |(turn, _)| *turn);
         Ok((Self { file, turn }, newest.map(|(_, progress)| progress)))
+    }
+
+    /// The format of the spool whose progress this is, when a newer program wrote it: neither slot
+    /// holds anything that this one knows (a newer one writes both before anything else).
+    pub fn newer_format(path: &Path) -> io::Result<Option<u8>> {
+        let mut bytes = vec![0; 2 * SLOT_LEN];
+        match scan::open_file(path).and_then(|file| read_slots(&file, &mut bytes)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other?,
+        }
+        let (first, second) = bytes.split_at(SLOT_LEN);
+        let known = [first, second].into_iter().any(|slot| Progress::decode(slot).is_some());
+        Ok(if known { None } else { Progress::newer(first).or(Progress::newer(second)) })
     }
 
     /// Writes `progress` into the slot whose turn it is. `Ok` means that it survives a power cut.
@@ -339,6 +362,21 @@ impl ProgressFile {
         self.write(progress)?;
         self.write(progress)
     }
+}
+
+/// Reads both slots. One that is cut off or lies on a bad sector comes out as never written.
+fn read_slots(file: &File, bytes: &mut [u8]) -> io::Result<()> {
+    for (place, slot) in (0..).zip(bytes.chunks_mut(SLOT_LEN)) {
+        match file.read_exact_at(slot, place * SLOT_LEN as u64) {
+            Err(error)
+                if error.kind() == io::ErrorKind::UnexpectedEof || scan::is_bad_sector(&error) =>
+            {
+                slot.fill(0);
+            }
+            other => other?,
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use super::catalog::Entry;
 use super::keeper::Chore;
 use super::mutex::lock;
 use super::removal::Finding;
-use super::scan::Scanned;
+use super::scan::{self, Scanned};
 use super::segment::SegmentId;
 use super::shared::Shared;
 use super::store::DATA_FILE;
@@ -173,8 +173,13 @@ impl SpoolReader {
         if self.scanned.as_ref().is_none_or(|(id, _)| *id != entry.id) {
             match Scanned::open(path) {
                 Ok(scanned) => self.scanned = Some((entry.id, scanned)),
-                // Removed by somebody's hand: all of it is missing.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                // Removed by somebody's hand, or on a bad sector: all of it is missing. (Where no
+                // file can be read, the loss cannot be written down either, and is none.)
+                Err(error)
+                    if error.kind() == io::ErrorKind::NotFound || scan::is_bad_sector(&error) =>
+                {
+                    return Ok(None);
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -5,7 +5,7 @@
 //! the lock of the books, so that no record takes two: what was handed out once is not taken
 //! out any more, and what is held or taken out is not handed out.
 //!
-//! The order that is kept: a removal is synced into the progress before anything is unlinked. A
+//! The order that is kept: a removal is synced into both slots of the progress before anything is unlinked. A
 //! start finishes the unlinking by what is listed.
 //!
 //! It deliberately does not know why a range is to go, nor what becomes of it elsewhere.
@@ -149,7 +149,7 @@ impl Books {
             records += new.iter().map(|range| range.end.since(range.first)).sum::<u64>();
         }
         if records > 0 {
-            self.file.write(&progress)?;
+            self.file.write_both(&progress)?;
             self.progress = progress;
         }
         Ok(records)

@@ -10,7 +10,7 @@
 use super::block::{self, Block};
 use super::part;
 use super::store::MAX_PARTS;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -118,9 +118,9 @@ pub struct Scanned {
 }
 
 impl Scanned {
-    /// Opens `path` read-only and finds its blocks.
+    /// Opens `path` read-only and finds its blocks. `NotFound` also when it is not a file.
     pub fn open(path: &Path) -> io::Result<Self> {
-        Self::of(File::open(path)?)
+        Self::of(open_file(path)?)
     }
 
     /// The same file as it is now.
@@ -165,6 +165,18 @@ impl Scanned {
     }
 }
 
+/// Opens a file for reading. What is none (a directory, a pipe, whose opening would wait for
+/// ever, a link in a circle) is not found.
+pub fn open_file(path: &Path) -> io::Result<File> {
+    match fs::metadata(path) {
+        Ok(meta) if meta.is_file() => File::open(path),
+        Err(error) if error.raw_os_error() != Some(rustix::io::Errno::LOOP.raw_os_error()) => {
+            Err(error)
+        }
+        _ => Err(io::Error::new(io::ErrorKind::NotFound, "that is not a file")),
+    }
+}
+
 /// The smallest piece that is stepped over.
 const PAGE: u64 = 4096;
 
@@ -201,7 +213,7 @@ impl<F: Fn(&mut [u8], u64) -> io::Result<usize>> Read for Bearing<F> {
 }
 
 /// Whether the medium could not read it (`EIO`).
-fn is_bad_sector(error: &io::Error) -> bool {
+pub fn is_bad_sector(error: &io::Error) -> bool {
     error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
 }
 

@@ -31,12 +31,13 @@
 use super::block::{self, Block};
 use super::mutex::lock;
 use super::part;
+use super::scan;
 use super::store::{MAX_PARTS, Store, Stores};
 use crate::record::{Epoch, Millis, Sequence};
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Mutex;
 
@@ -127,13 +128,16 @@ impl Seal {
         (intact && possible).then_some(seal)
     }
 
-    /// The seal of the segment in `dir`; `None` when it was not sealed, or the seal is torn.
+    /// The seal of the segment in `dir`; `None` when it was not sealed, or the seal is damaged.
     pub fn read(dir: &Path) -> io::Result<Option<Self>> {
         let mut bytes = [0; SEAL_LEN];
-        match File::open(dir.join(SEAL_FILE)).and_then(|f| f.read_exact_at(&mut bytes, 0)) {
+        let read =
+            scan::open_file(&dir.join(SEAL_FILE)).and_then(|f| f.read_exact_at(&mut bytes, 0));
+        match read {
             Ok(()) => Ok(Self::decode(&bytes)),
             Err(e)
-                if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof) =>
+                if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof)
+                    || scan::is_bad_sector(&e) =>
             {
                 Ok(None)
             }
@@ -143,8 +147,11 @@ impl Seal {
 
     /// Seals the segment in `dir`, in place. `Ok` means that the seal survives a power cut.
     pub fn write(&self, dir: &Path) -> io::Result<()> {
-        let file =
-            File::options().write(true).create(true).truncate(false).open(dir.join(SEAL_FILE))?;
+        // A pipe in its place, whose opening would wait for ever, is an error at once.
+        let at_once = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+        let mut options = File::options();
+        options.write(true).create(true).truncate(false).custom_flags(at_once);
+        let file = options.open(dir.join(SEAL_FILE))?;
         file.write_all_at(&self.encode(), 0)?;
         file.sync_all()
     }

@@ -2,6 +2,7 @@
 //!
 //! Locks are short, and where two are needed the catalog's is taken last.
 
+use super::aside::Aside;
 use super::batch::{Queue, Ready};
 use super::catalog::{Catalog, Entry};
 use super::claims::Claims;
@@ -47,6 +48,8 @@ pub struct Shared {
     pub free_asked: AtomicBool,
     /// Bytes under the directory that are no segment's.
     pub other_bytes: AtomicU64,
+    /// What lies beside the spool, as it was last looked at.
+    pub aside: Mutex<Aside>,
     /// Since when the commit thread has been at the commit under way.
     pub committing: Mutex<Option<Instant>>,
     /// Since when the keeper has been at what it does.
@@ -119,6 +122,14 @@ impl Shared {
         books.progress.advance(self.watermark());
         books.progress.acknowledged = self.published();
         books.file.write(&books.progress)
+    }
+
+    /// [`Shared::save_progress`], into both slots: before a segment is unlinked or begun. Whichever
+    /// slot is damaged later, the other one knows that what is gone was done with, and how far
+    /// every segment that is there was acknowledged at its beginning.
+    pub fn settle_progress(&self) -> io::Result<()> {
+        self.save_progress()?;
+        self.save_progress()
     }
 
     /// Moves the watermark to `to`, and past what was removed right behind it. Never back.
@@ -239,10 +250,13 @@ impl Shared {
             let oldest = ahead.or_else(|| catalog.oldest_from(watermark));
             (catalog.raw_bytes_from(watermark), catalog.len() as u64, oldest)
         };
+        let aside = lock(&self.aside).clone();
         Depth {
             records: ledger.spooled,
             bytes,
             disk_bytes,
+            quarantine_bytes: aside.quarantine_bytes,
+            set_aside: aside.spools,
             max_bytes: self.config.max_size,
             // A failed statvfs shows as no room, which is what an append finds too.
             free_bytes: self.free_bytes().unwrap_or(0).saturating_sub(self.config.min_free),

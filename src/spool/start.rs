@@ -11,12 +11,31 @@
 //! block behind that is torn: it was never acknowledged, and its sequences are assigned anew,
 //! under another epoch.
 //!
+//! What counts as a segment: a directory of such a name that holds a seal, a block, or at least a
+//! data file where one was begun. Anything else with such a name proves nothing about any sequence
+//! and is put out of the way.
+//!
+//! One segment never refuses the spool. What cannot be read (no permission, a bad sector in the
+//! directory) stays where it is, under the sequences that it must hold: the reader tries it again
+//! and skips nothing, new records are taken meanwhile, and a hand that makes it readable is enough.
+//! What cannot be sealed or put away stays for the keeper and the next start.
+//!
+//! A progress file that was put back from an older copy shows by its acknowledged-through mark: it
+//! lies below the beginning of a segment, which is never begun before both slots say that
+//! everything below it is acknowledged. Then a gap in front of the first segment is what was
+//! delivered and freed since, and counts as such. A gap there under a progress that is not older
+//! is a loss: both slots know of all that was freed. (An older one that no segment was begun after
+//! cannot be told, and calls lost what was freed meanwhile: only the books suffer.)
+//!
 //! It deliberately does not verify sealed segments: the reader does, when it comes to them.
 
+use super::aside;
 use super::catalog::Entry;
 use super::claims::Claims;
+use super::config::Config;
 use super::dir;
 use super::generations;
+use super::ids;
 use super::progress::{Progress, ProgressFile, Range, Removal};
 use super::scan::Scanned;
 use super::segment::{Seal, SegmentId};
@@ -26,7 +45,7 @@ use super::{LastStop, OpenError};
 use crate::record::{Millis, Sequence};
 use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
@@ -40,22 +59,27 @@ pub struct Found {
     /// Found missing just now: first, end.
     pub lost: Vec<(Sequence, Sequence)>,
     pub last_stop: LastStop,
+    /// See `OpenReport`.
+    pub uncertain_from: Option<Sequence>,
 }
 
-/// Makes a spool of what is in `dir`, under its lock.
-pub fn start(dir: &Path) -> Result<Found, OpenError> {
+/// Makes a spool of what is in its directory, under its lock.
+pub fn start(config: &Config) -> Result<Found, OpenError> {
+    let dir = &config.dir;
     let wrong =
         |doing: &'static str| move |source| OpenError::Io { doing, path: dir.to_owned(), source };
     dir::prepare(dir).map_err(wrong("create a directory in"))?;
     dir::empty_trash(dir).map_err(wrong("empty the trash in"))?;
-    dir::empty_tmp(dir).map_err(wrong("remove what was not finished in"))?;
     let path = dir.join(dir::PROGRESS);
+    if fs::metadata(&path).is_ok_and(|meta| !meta.is_file()) {
+        dir::out_of_the_way(&path).map_err(wrong("make place for a progress file in"))?;
+    }
     let opened = ProgressFile::open(&path);
     let (file, progress) =
         opened.map_err(|source| OpenError::Io { doing: "read or create", path, source })?;
     let found = list(dir).map_err(wrong("list"))?;
 
-    let boot_id = boot_id();
+    let boot_id = ids::boot_id();
     let trusted = progress.is_some();
     if !trusted && !found.is_empty() {
         tracing::error!(
@@ -72,27 +96,35 @@ pub fn start(dir: &Path) -> Result<Found, OpenError> {
     };
     // Without a progress file nothing is known to be delivered: all that is there goes out.
     let lowest = found.first().map_or(Sequence(0), |id| id.first);
-    let mut progress = progress.unwrap_or_else(|| Progress::new(random_id(), lowest));
+    let mut progress = progress.unwrap_or_else(|| Progress::new(ids::random_id(), lowest));
     let watermark = progress.past_removed(progress.watermark());
     progress.advance(watermark);
 
     let (entries, missing) = (Vec::new(), Vec::new());
-    let mut survey = Survey { dir, progress: &progress, trusted, entries, missing };
+    let mut survey = Survey { config, progress: &progress, trusted, entries, missing };
+    let ids = survey.counting(&survey.believe(found));
     let mut at = watermark;
-    let ids = survey.counting(&found).map_err(wrong("tell the generations apart in"))?;
     for (place, id) in ids.iter().enumerate() {
         let next = ids[place + 1..].iter().map(|id| id.first).find(|first| *first > id.first);
-        let seen = survey.take(*id, next, progress.acknowledged, at);
-        at = seen.map_err(|source| {
-            let path = dir.join(id.to_string());
-            OpenError::Io { doing: "make a segment of what is in", path, source }
-        })?;
+        at = survey.take(*id, next, at);
     }
     if at < progress.acknowledged {
         survey.missing.push((at, progress.acknowledged));
         at = progress.acknowledged;
     }
-    let Survey { entries, missing, .. } = survey;
+    let Survey { entries, mut missing, .. } = survey;
+    let older = ids.iter().any(|id| id.first > progress.acknowledged)
+        || progress.clean && at > progress.acknowledged;
+    if trusted && older {
+        tracing::error!(
+            "the progress of {} is older than its segments: what was delivered since sequence \
+             {watermark} is sent again, as far as it is still there",
+            dir.display()
+        );
+        let begin = ids.first().map_or(watermark, |id| id.first);
+        missing.retain(|(first, end)| *first != watermark || *end > begin);
+        progress.advance(begin);
+    }
     let mut lost = Vec::new();
     for (first, end) in missing {
         let new = progress
@@ -110,21 +142,23 @@ pub fn start(dir: &Path) -> Result<Found, OpenError> {
     // Both slots, since they also say which format what comes next is written in.
     books.file.write_both(&books.progress).map_err(wrong("write the progress in"))?;
     dir::sync(dir).map_err(wrong("sync"))?;
-    Ok(Found { books, entries, next: at, lost, last_stop })
+    let unclean = matches!(last_stop, LastStop::Crash | LastStop::Power);
+    let uncertain_from = unclean.then_some(at);
+    Ok(Found { books, entries, next: at, lost, last_stop, uncertain_from })
 }
 
 /// The segments' names, in order.
 fn list(dir: &Path) -> io::Result<Vec<SegmentId>> {
     let mut ids = Vec::new();
     for entry in fs::read_dir(dir)? {
-        ids.extend(entry?.file_name().to_str().and_then(SegmentId::parse));
+        ids.extend(dir::segment(&entry?)?);
     }
     ids.sort_unstable();
     Ok(ids)
 }
 
 struct Survey<'a> {
-    dir: &'a Path,
+    config: &'a Config,
     /// As it was found, at a watermark that is past what was removed there.
     progress: &'a Progress,
     /// The marks are known; without them nothing that ever held a part is thrown away.
@@ -135,50 +169,110 @@ struct Survey<'a> {
 }
 
 impl Survey<'_> {
+    fn path(&self, id: SegmentId) -> PathBuf {
+        self.config.dir.join(id.to_string())
+    }
+
+    /// Those of the directories that are segments, or may be; the others go out of the way. Only
+    /// what looks doubtful is scanned.
+    fn believe(&self, ids: Vec<SegmentId>) -> Vec<SegmentId> {
+        let mut sealed_to = Sequence(0);
+        let mut believed = Vec::new();
+        for id in ids {
+            let path = self.path(id);
+            let begun = dir::is_there(&path.join(DATA_FILE));
+            let is_one = match seal_of(&path, id) {
+                Err(_) => true,
+                Ok(Some(seal)) => {
+                    sealed_to = sealed_to.max(seal.end);
+                    true
+                }
+                // No segment begins within one that was closed before.
+                Ok(None) if id.first < sealed_to => false,
+                Ok(None) => {
+                    let promised = !self.trusted || id.first <= self.progress.acknowledged;
+                    begun && promised || holds_blocks(&path, id).unwrap_or(true)
+                }
+            };
+            if is_one {
+                believed.push(id);
+            } else {
+                let empty = is_new(&path) && !holds_blocks(&path, id).unwrap_or(true);
+                self.put_away(id, !empty);
+            }
+        }
+        believed
+    }
+
     /// Takes one segment into the catalog, or out of the way. `at` is where the segments before
     /// it end; gives where this one does.
-    fn take(
-        &mut self,
-        id: SegmentId,
-        next: Option<Sequence>,
-        acknowledged: Sequence,
-        at: Sequence,
-    ) -> io::Result<Sequence> {
-        let path = self.dir.join(id.to_string());
-        let mut seal = match Seal::read(&path)? {
-            Some(seal) => seal,
-            None => match self.left_over(&path, id, at, next, acknowledged)? {
-                Some(seal) if seal.records > 0 => {
-                    // After `kill -9` the data may be in the page cache only.
-                    File::open(path.join(DATA_FILE))?.sync_all()?;
-                    seal.write(&path)?;
-                    seal
-                }
-                Some(ruined) => ruined,
-                None if self.trusted => {
-                    dir::discard(self.dir, &path)?;
-                    return Ok(at);
-                }
-                None => {
-                    dir::quarantine(self.dir, &path)?;
-                    return Ok(at);
-                }
-            },
+    fn take(&mut self, id: SegmentId, next: Option<Sequence>, at: Sequence) -> Sequence {
+        let path = self.path(id);
+        let (end, seal) = match self.look(&path, id, at, next) {
+            Ok(Some(seal)) => {
+                let end = next.map_or(seal.end, |next| seal.end.min(next));
+                (end, Some(Seal { end, ..seal }))
+            }
+            Ok(None) => {
+                self.put_away(id, !self.trusted);
+                return at;
+            }
+            Err(error) => {
+                tracing::error!("{} cannot be read: {error}; it is tried again", path.display());
+                (next.unwrap_or(self.progress.acknowledged).max(id.first), None)
+            }
         };
-        seal.end = next.map_or(seal.end, |next| seal.end.min(next));
         if at < id.first {
             self.missing.push((at, id.first));
         }
-        if seal.end <= self.waiting(id.first) || seal.records == 0 {
-            if seal.damaged {
-                dir::quarantine(self.dir, &path)?;
-            } else {
-                dir::discard(self.dir, &path)?;
-            }
-        } else {
-            self.entries.push(Entry::sealed(id, seal, dir::disk_bytes(&path)?));
+        let gone = end <= self.waiting(id.first) || seal.is_some_and(|seal| seal.records == 0);
+        if !gone || !self.put_away(id, seal.is_none_or(|seal| seal.damaged)) {
+            let disk_bytes = dir::disk_bytes(&path).unwrap_or_else(|error| {
+                tracing::warn!("cannot measure {}: {error}", path.display());
+                0
+            });
+            self.entries.push(Entry::closed(id, end, seal, disk_bytes));
         }
-        Ok(at.max(seal.end))
+        at.max(end)
+    }
+
+    /// What a segment holds, sealed by now; `None` when nothing in it was ever acknowledged.
+    fn look(
+        &mut self,
+        path: &Path,
+        id: SegmentId,
+        at: Sequence,
+        next: Option<Sequence>,
+    ) -> io::Result<Option<Seal>> {
+        if let Some(seal) = seal_of(path, id)? {
+            return Ok(Some(seal));
+        }
+        let seal = self.left_over(path, id, at, next)?;
+        if let Some(seal) = seal
+            && seal.records > 0
+        {
+            // After `kill -9` the data may be in the page cache only.
+            let sealed = File::open(path.join(DATA_FILE)).and_then(|data| data.sync_all());
+            if let Err(error) = sealed.and_then(|()| seal.write(path)) {
+                tracing::error!("cannot seal {}: {error}; the next start will", path.display());
+            }
+        }
+        Ok(seal)
+    }
+
+    /// Removes a segment, or keeps it for inspection. When that fails it stays where it is, for
+    /// the next start.
+    fn put_away(&self, id: SegmentId, keep: bool) -> bool {
+        let (root, path) = (&self.config.dir, self.path(id));
+        let done = if keep {
+            aside::quarantine(root, &path, self.config.quarantine())
+        } else {
+            dir::discard(root, &path)
+        };
+        if let Err(error) = &done {
+            tracing::error!("cannot put {} away: {error}", path.display());
+        }
+        done.is_ok()
     }
 
     /// What a segment holds that was being written when the process ended; `None` when nothing
@@ -190,7 +284,6 @@ impl Survey<'_> {
         id: SegmentId,
         at: Sequence,
         next: Option<Sequence>,
-        acknowledged: Sequence,
     ) -> io::Result<Option<Seal>> {
         let scanned = scan(path)?;
         let limit = next.unwrap_or(Sequence(u64::MAX));
@@ -215,7 +308,7 @@ impl Survey<'_> {
             seal.blocks = seal.blocks.saturating_add(1);
             seal.oldest = seal.oldest.min(block.base);
         }
-        self.miss(&mut seal, next.unwrap_or(acknowledged));
+        self.miss(&mut seal, next.unwrap_or(self.progress.acknowledged));
         Ok((begin < seal.end).then_some(seal))
     }
 
@@ -235,32 +328,44 @@ impl Survey<'_> {
     }
 
     /// The segments that count (see `generations.rs`), in order; takes the others out of the way.
-    fn counting(&self, found: &[SegmentId]) -> io::Result<Vec<SegmentId>> {
-        let path = |id: SegmentId| self.dir.join(id.to_string());
-        let with_seal = |id: &SegmentId| Ok((*id, Seal::read(&path(*id))?));
-        let seals: Vec<_> = found.iter().map(with_seal).collect::<io::Result<_>>()?;
-        let superseded = generations::superseded(&seals, |id| self.has_blocks(id))?;
+    /// What cannot be read holds nothing here, so that nothing is removed on its account.
+    fn counting(&self, found: &[SegmentId]) -> Vec<SegmentId> {
+        let seal = |id: &SegmentId| (*id, seal_of(&self.path(*id), *id).ok().flatten());
+        let seals: Vec<_> = found.iter().map(seal).collect();
+        let has_blocks = |id| holds_blocks(&self.path(id), id).unwrap_or(false);
+        let superseded = generations::superseded(&seals, has_blocks);
         for id in &superseded {
             let ruined = |(older, seal): &(SegmentId, Option<Seal>)| {
                 older.first == id.first && older.generation < id.generation && seal.is_some()
             };
             // A copy whose seal is gone counts no more, and may be all that is left of some.
-            if seals.iter().any(ruined)
-                && !seals.iter().any(|(own, s)| own == id && s.is_some())
-                && self.has_blocks(*id)?
-            {
-                dir::quarantine(self.dir, &path(*id))?;
-            } else {
-                dir::discard(self.dir, &path(*id))?;
-            }
+            let sealed = seals.iter().any(|(own, seal)| own == id && seal.is_some());
+            self.put_away(*id, seals.iter().any(ruined) && !sealed && has_blocks(*id));
         }
-        Ok(found.iter().filter(|id| !superseded.contains(id)).copied().collect())
+        found.iter().filter(|id| !superseded.contains(id)).copied().collect()
     }
+}
 
-    fn has_blocks(&self, id: SegmentId) -> io::Result<bool> {
-        let scanned = scan(&self.dir.join(id.to_string()))?;
-        Ok(scanned.is_some_and(|scanned| !scanned.blocks.is_empty()))
-    }
+/// The seal of that segment; one of another, copied here, does not count.
+fn seal_of(path: &Path, id: SegmentId) -> io::Result<Option<Seal>> {
+    Ok(Seal::read(path)?.filter(|seal| seal.first == id.first))
+}
+
+/// Whether any of a segment's blocks is intact: one whose first commit failed has none.
+fn holds_blocks(path: &Path, id: SegmentId) -> io::Result<bool> {
+    let scanned = scan(path)?;
+    let mut blocks = scanned.iter().flat_map(|scanned| &scanned.blocks);
+    Ok(blocks.any(|found| found.header.first >= id.first))
+}
+
+/// Whether nothing is in a directory but what a new segment begins with.
+fn is_new(path: &Path) -> bool {
+    let ours = |name: &std::ffi::OsStr| {
+        let name = name.to_string_lossy();
+        [DATA_FILE, "conf", "blobs", "seal"].contains(&&*name) || name.starts_with("snap.")
+    };
+    let mut entries = fs::read_dir(path).into_iter().flatten();
+    entries.all(|entry| entry.is_ok_and(|entry| ours(&entry.file_name())))
 }
 
 /// How often a segment of which pages cannot be read is scanned before it counts without them,
@@ -281,18 +386,4 @@ fn scan(path: &Path) -> io::Result<Option<Scanned>> {
         }
         scans += 1;
     }
-}
-
-/// The kernel's boot id, which tells a crash from a power cut; zeros where there is none.
-fn boot_id() -> [u8; 16] {
-    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let hex: String = text.chars().filter(char::is_ascii_hexdigit).collect();
-    u128::from_str_radix(&hex, 16).unwrap_or(0).to_be_bytes()
-}
-
-/// A random 128-bit id.
-fn random_id() -> [u8; 16] {
-    let mut id = [0; 16];
-    super::random(&mut id);
-    id
 }

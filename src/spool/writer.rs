@@ -11,6 +11,7 @@
 use super::AppendError;
 use super::batch::{Batch, Settled, Work};
 use super::block::Encoder;
+use super::dir;
 use super::keeper::Chore;
 use super::mutex::lock;
 use super::segment::{LiveSegment, SegmentId};
@@ -157,10 +158,10 @@ impl Committer {
 /// Creates the segment that begins at `first`. Before the old tail ends, the marks are written,
 /// so that what a start finds missing in it is known to have been acknowledged.
 fn begin_segment(shared: &Shared, first: Sequence) -> io::Result<Arc<LiveSegment>> {
-    shared.save_progress()?;
+    shared.settle_progress()?;
     let mut id = SegmentId { first, generation: lock(&shared.catalog).next_generation(first) };
-    while shared.config.dir.join(id.to_string()).try_exists()? {
-        id.generation += 1; // one that could not be removed
+    while dir::is_there(&shared.config.dir.join(id.to_string())) {
+        id.generation += 1; // one that could not be removed, or something of somebody else
     }
     let live = Arc::new(LiveSegment::create(&shared.config.dir, id, &*shared.stores)?);
     lock(&shared.catalog).begin(live.clone());

@@ -26,6 +26,7 @@ pub(crate) fn snapshot() -> Snapshot {
             records: 0,
             bytes: 0,
             disk_bytes: 8_912_896,
+            quarantine_bytes: 0,
             max_bytes: 2 << 30,
             segments: 1,
             oldest_age_seconds: None,

@@ -1,5 +1,6 @@
 //! A spool's directory from outside: what is in it, and what a crash or the medium does to it.
 
+use crate::spool::Config;
 use crate::spool::dir;
 use crate::spool::progress::SLOT_LEN;
 use crate::spool::scan::{self, Scanned};
@@ -96,7 +97,7 @@ pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
 pub fn interrupted_start(dir: &Path, percent: usize) {
     let before = dir.with_extension("before");
     copy(dir, &before).unwrap();
-    start::start(dir).unwrap();
+    start::start(&Config::new(dir)).unwrap();
     let ids = segments(&before);
     for id in &ids[ids.len() * percent / 100..] {
         let (was, is) = (before.join(id.to_string()), dir.join(id.to_string()));

@@ -1,4 +1,4 @@
-//! The books against a list of every sequence; the file against torn and foreign writes.
+//! The progress: its books against a list of every sequence, and its two slots under damage.
 
 use super::*;
 use proptest::prelude::*;
@@ -78,6 +78,23 @@ fn the_progress_of_a_newer_program_is_refused_and_left_as_it_is() {
     let error = ProgressFile::open(&path).unwrap_err().to_string();
     assert!(error.contains("format 3"), "{error}");
     assert_eq!(std::fs::read(&path).unwrap(), bytes);
+}
+
+#[test]
+fn a_damaged_version_is_not_the_format_of_a_newer_program() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("progress");
+    let (mut file, _) = ProgressFile::open(&path).unwrap();
+    file.write_both(&Progress::new([1; 16], Sequence(3))).unwrap();
+    let mut bytes = std::fs::read(&path).unwrap();
+    for (slot, version) in [(0, 3), (SLOT_LEN, 130)] {
+        bytes[slot + 4] = version;
+        std::fs::write(&path, &bytes).unwrap();
+        assert_eq!(ProgressFile::newer_format(&path).unwrap(), None, "version {version}");
+    }
+    bytes[30] ^= 1; // and now it may be anything
+    std::fs::write(&path, &bytes).unwrap();
+    assert_eq!(ProgressFile::newer_format(&path).unwrap(), Some(3));
 }
 
 #[test]

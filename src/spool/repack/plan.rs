@@ -151,7 +151,8 @@ mod tests {
             repacked: false,
             blocks: 100,
         };
-        Entry::sealed(SegmentId { first: Sequence(first), generation: 0 }, seal, disk_bytes)
+        let id = SegmentId { first: Sequence(first), generation: 0 };
+        Entry::closed(id, seal.end, Some(seal), disk_bytes)
     }
 
     /// Small commits: worth it alone.

@@ -187,7 +187,7 @@ fn make(shared: &Shared, plan: &Plan, id: SegmentId, pause: Pause<'_>) -> Result
     dir::sync(&path)?;
     dir::sync(&tmp)?;
     pause(Step::Sealed)?;
-    Ok(Entry::sealed(id, seal, disk_bytes))
+    Ok(Entry::closed(id, seal.end, Some(seal), disk_bytes))
 }
 
 /// Parts a raw byte, in hundredths, of a segment that takes so much on the disk.

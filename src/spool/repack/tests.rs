@@ -141,7 +141,7 @@ fn check_crashed(dir: &Path, all: &[(RecordId, Vec<u8>)]) {
 }
 
 /// Fails without rule 2 of `generations.rs` (old ones beside the copy are read again), without
-/// `dir::empty_tmp`, and when `dir::adopt` comes before the seal.
+/// `dir::empty_trash`, and when `dir::adopt` comes before the seal.
 #[test]
 fn at_whatever_step_a_crash_comes_everything_is_there_once() {
     let root = tempfile::tempdir().unwrap();

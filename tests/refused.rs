@@ -14,7 +14,7 @@ use waystation::record::Millis;
 use waystation::status::{Cause, KafkaState};
 
 /// Bytes of a header that librdkafka refuses by itself, with the record that has it.
-const TOO_LARGE: usize = 3 << 20;
+const TOO_LARGE: usize = 9 << 18;
 /// Long ago.
 const OLD: Millis = Millis(1_000_000_000_000);
 
@@ -104,16 +104,18 @@ async fn a_segment_that_cannot_be_read_holds_back_nothing_before_it_and_repeats_
     let rig = Rig::on(dir, Some(&servers), 600);
     let files = data_files(&spool);
     assert_eq!(files.len(), 2, "{files:?}");
-    let aside = files[1].with_extension("aside");
-    std::fs::rename(&files[1], &aside).unwrap();
-    std::fs::create_dir(&files[1]).unwrap();
+    // A file in the place of its directory: what is asked for in it is an error, not missing.
+    let segment = files[1].parent().unwrap();
+    let aside = spool.with_extension("aside");
+    std::fs::rename(segment, &aside).unwrap();
+    std::fs::write(segment, "").unwrap();
     cluster.broker_up(-1).unwrap();
     let look = rig.until("paused", |look| look.mood.state == KafkaState::Paused).await;
     let reason = look.mood.reason.unwrap();
     assert!(reason.contains("cannot be read"), "{reason}");
     assert_eq!((look.delivered, look.in_flight), (300, 0));
-    std::fs::remove_dir(&files[1]).unwrap();
-    std::fs::rename(&aside, &files[1]).unwrap();
+    std::fs::remove_file(segment).unwrap();
+    std::fs::rename(&aside, segment).unwrap();
     rig.until_all_delivered().await;
     rig.until("connected", |look| look.mood.state == KafkaState::Connected).await;
     assert_eq!(rig.stop().1, 600);

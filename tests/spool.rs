@@ -382,7 +382,7 @@ fn an_import_may_bring_large_headers_and_many_routes_and_the_spool_goes_on() {
             origin: None,
         })
     };
-    for header in [1 << 20, 9 << 20] {
+    for header in [3 << 20, 9 << 20] {
         assert_eq!(record(0, header).unwrap_err(), AppendError::TooLarge);
     }
     let mut waiting = Vec::new();

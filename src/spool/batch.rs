@@ -138,7 +138,7 @@ impl Queue {
             return Err(refusal.clone());
         }
         let size = block::weight(record);
-        if size > block::MAX_WEIGHT {
+        if size > block::MAX_WEIGHT || block::payload(record) > block::MAX_PAYLOAD {
             return Err(AppendError::TooLarge);
         }
         if state.bytes + size > self.limit {

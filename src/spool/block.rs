@@ -51,8 +51,10 @@ pub const HEADER_LEN: usize = 44;
 pub const MAX_RAW: usize = 8 << 20;
 /// Bytes of a whole block, at most: zstd adds less than one in 256 to what it cannot compress.
 pub const MAX_LEN: usize = HEADER_LEN + MAX_RAW + (MAX_RAW >> 8);
+/// Bytes of key and value of a record, at most: what Kafka is sure to be offered whole.
+pub const MAX_PAYLOAD: usize = 1 << 20;
 /// Bytes of key, headers and value of a record, at most; see [`weight`].
-pub const MAX_WEIGHT: usize = 1 << 20;
+pub const MAX_WEIGHT: usize = 5 << 19;
 /// A draft is full at this many different routes: each takes many times its bytes once decoded.
 const MAX_ROUTES: usize = 4096;
 /// Bytes of a record with nothing in it: route, flags, reception, and two lengths of 0.
@@ -73,10 +75,15 @@ const CLOCK_UNSYNCHRONISED: u8 = 2;
 const HAS_TIMESTAMP: u8 = 4;
 const HAS_ORIGIN: u8 = 8;
 
+/// What a record counts against [`MAX_PAYLOAD`].
+pub fn payload(record: &NewRecord<'_>) -> usize {
+    record.value.len() + record.key.map_or(0, <[u8]>::len)
+}
+
 /// What a record counts against [`MAX_WEIGHT`].
 pub fn weight(record: &NewRecord<'_>) -> usize {
     let headers = record.headers.iter().map(|(n, v)| n.len() + v.len() + HEADER_WEIGHT);
-    record.value.len() + record.key.map_or(0, <[u8]>::len) + headers.sum::<usize>()
+    payload(record) + headers.sum::<usize>()
 }
 
 /// The records of a block while they are gathered: what `append` adds to.
@@ -377,7 +384,11 @@ fn take_record<'a>(
     };
     let key = if flags & HAS_KEY == 0 { None } else { Some(wire::take_bytes(rest)?) };
     let mut headers = Vec::new();
-    for _ in 0..wire::take_varint(rest)? {
+    let count = wire::take_varint(rest)?;
+    if count > (MAX_WEIGHT / HEADER_WEIGHT) as u64 {
+        return Err(Malformed); // more than `weight` lets in
+    }
+    for _ in 0..count {
         headers.push((wire::take_str(rest)?, wire::take_bytes(rest)?));
     }
     let value = wire::take_bytes(rest)?;

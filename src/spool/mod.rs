@@ -119,7 +119,7 @@ pub enum AppendError {
     Failed(String),
     #[error("the spool is closing")]
     Closing,
-    #[error("the record is larger than 1 MiB")]
+    #[error("the record is larger than 1 MiB, or 2.5 MiB with its headers")]
     TooLarge,
 }
 

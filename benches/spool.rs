@@ -15,6 +15,8 @@
 mod child;
 #[path = "spool/load.rs"]
 mod load;
+#[path = "spool/repacking.rs"]
+mod repacking;
 #[path = "spool/restart.rs"]
 mod restart;
 #[path = "spool/table.rs"]
@@ -54,6 +56,7 @@ fn measure(root: &Path, table: &mut Table) {
     for records in COMMITS {
         commits(root, table, records);
     }
+    repacking::beside(root, table);
     let backlog = root.join("backlog");
     drain(&backlog, table);
     fs::remove_dir_all(&backlog).expect("the backlog is removed");
@@ -90,6 +93,7 @@ fn commits(root: &Path, table: &mut Table, records: u64) {
     let before = disk_bytes(&dir) as f64 / done.number("json_bytes");
     let goal = if records < 128 { Goal::None } else { Goal::AtMost(0.2) };
     table.row("  disk a JSON byte", &format!("{before:.3}"), "before repacking", goal.met(before));
+    repacking::size(&dir, table, done.number("json_bytes"));
 }
 
 /// What the last size left, read to its end.
@@ -124,6 +128,20 @@ fn bare_syncs(root: &Path) -> f64 {
     let rate = syncs / start.elapsed().as_secs_f64();
     fs::remove_file(path).expect("the file is removed");
     rate
+}
+
+/// Copies a closed spool.
+fn copy_dir(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a directory");
+    for entry in fs::read_dir(from).expect("a directory") {
+        let entry = entry.expect("an entry");
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_dir(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).expect("a copy");
+        }
+    }
 }
 
 /// What everything under `path` takes on the disk.

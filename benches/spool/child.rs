@@ -12,6 +12,10 @@ use waystation::spool::Spool;
 /// take on the disk.
 const TIME: Duration = Duration::from_secs(3);
 const FEWEST_COMMITS: u64 = 6000;
+/// Whatever is sealed is repacked.
+const NOW: Duration = Duration::from_millis(1);
+/// Nothing is repacked for so long: there is nothing left.
+const QUIET: Duration = Duration::from_secs(2);
 const LONGEST: Duration = Duration::from_secs(15);
 
 /// What a child told: numbers by their names.
@@ -106,6 +110,8 @@ pub fn main(arguments: &[String]) {
         "fill" => return load::run(fill(dir, number(0))),
         "reopen" => load::run(reopen(dir, start)),
         "drain" => drain(dir),
+        "repack" => repack(dir),
+        "beside" => load::run(beside(dir, number(0), number(1))),
         other => panic!("no measurement is called {other}"),
     }
     tell_memory();
@@ -178,6 +184,38 @@ async fn reopen(dir: &Path, start: Instant) {
     reader.next_block().expect("a block").expect("a backlog");
     tell("block_ms", since());
     assert_eq!(report.ledger.lost, 0, "{report:?}");
+}
+
+/// Waits until the repacker has nothing more to do.
+fn repack(dir: &Path) {
+    let spool = load::open_repacking(dir, None, NOW);
+    let start = Instant::now();
+    let (mut written, mut since) = (0, Instant::now());
+    while since.elapsed() < QUIET {
+        let now = spool.writer.depth().bytes_written;
+        if now > written {
+            (written, since) = (now, Instant::now());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    tell("bytes_written", written as f64);
+    tell("seconds", (since - start).as_secs_f64());
+    spool.writer.close().expect("a close");
+}
+
+/// Commits of so many records, with the repacker at work on what is there, or not.
+async fn beside(dir: &Path, size: u64, repacking: u64) {
+    let after = if repacking == 1 { NOW } else { Duration::MAX };
+    let mut load = Load::new();
+    let Spool { writer, acks, reader: _reader, .. } = load::open_repacking(dir, None, after);
+    tokio::spawn(acks.run());
+    let start = Instant::now();
+    load.batches(&writer, size, |_| start.elapsed() < TIME).await;
+    tell("records_a_second", load.records as f64 / start.elapsed().as_secs_f64());
+    load.waits.sort_by(f64::total_cmp);
+    tell("p50_ms", load.waits[load.waits.len() / 2] * 1e3);
+    tell("p99_ms", load.waits[load.waits.len() * 99 / 100] * 1e3);
+    writer.close().expect("a close");
 }
 
 fn drain(dir: &Path) {

@@ -20,6 +20,8 @@ pub struct Load {
     route: Arc<Route>,
     pub records: u64,
     pub json_bytes: u64,
+    /// How long each batch waited until all of it was durable, seconds.
+    pub waits: Vec<f64>,
 }
 
 impl Load {
@@ -35,7 +37,8 @@ impl Load {
             (key.unwrap_or_default(), json)
         });
         let route = Route { path: "/endpoint".to_owned(), topic: "test".to_owned() };
-        Self { pool: pool.collect(), next: 0, route: Arc::new(route), records: 0, json_bytes: 0 }
+        let (pool, route) = (pool.collect(), Arc::new(route));
+        Self { pool, next: 0, route, records: 0, json_bytes: 0, waits: Vec::new() }
     }
 
     /// Records of so many random bytes, which no compression makes smaller: to fill a disk.
@@ -79,10 +82,12 @@ impl Load {
         mut more: impl FnMut(&Self) -> bool,
     ) {
         while more(self) {
+            let start = Instant::now();
             let batch: Vec<_> = (0..size).map(|_| self.append(writer).expect("room")).collect();
             for append in batch {
                 append.await.expect("a commit");
             }
+            self.waits.push(start.elapsed().as_secs_f64());
         }
     }
 
@@ -112,10 +117,16 @@ pub fn run<F: Future>(work: F) -> F::Output {
     runtime.expect("a runtime").block_on(work)
 }
 
-/// Opens a spool that is never too full.
+/// Opens a spool that is never too full, and is not repacked.
 pub fn open(dir: &Path, segment_bytes: Option<u64>) -> Spool {
+    open_repacking(dir, segment_bytes, Duration::MAX)
+}
+
+/// The same, and what is older than this is repacked.
+pub fn open_repacking(dir: &Path, segment_bytes: Option<u64>, repack_after: Duration) -> Spool {
     let config = spool::Config::new(dir);
     let segment_bytes = segment_bytes.unwrap_or(config.segment_bytes);
-    spool::open(spool::Config { max_size: u64::MAX, min_free: 0, segment_bytes, ..config })
+    let (max_size, min_free) = (u64::MAX, 0);
+    spool::open(spool::Config { max_size, min_free, segment_bytes, repack_after, ..config })
         .expect("a spool")
 }

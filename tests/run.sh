@@ -53,7 +53,7 @@ note_duration() {
 require_rust build fmt clippy
 mapfile -t missing < <(missing_packages "${BUILD_PACKAGES[@]}")
 mapfile -t missing_for_checks < <(missing_packages \
-    shellcheck:shellcheck debootstrap:debootstrap systemd-container:systemd-nspawn dpkg-dev:dpkg-shlibdeps)
+    shellcheck:shellcheck curl:curl debootstrap:debootstrap systemd-container:systemd-nspawn dpkg-dev:dpkg-shlibdeps)
 
 if can_be_root; then
     missing+=("${missing_for_checks[@]}")
@@ -64,9 +64,9 @@ if can_be_root && ! compgen -G 'target/deb-test/*.tar' >/dev/null; then
     extra="${extra:+$extra; }a clean root to try the package in: about 60 MB to download, kept under target/deb-test"
 fi
 if [ -x target/debug/waystation ] && [ -x target/release/waystation ]; then
-    time='It takes about 7 minutes on 2 cores: the tests about 5, the Debian package 2.'
+    time='It takes about 12 minutes on 2 cores: the tests about 6, an outage 2, the Debian package 4.'
 else
-    time='The first run takes about 20 minutes on 2 cores, most of it compiling the dependencies twice (for the tests, for the package); later ones about 7.'
+    time='The first run takes about 22 minutes on 2 cores, half of it compiling the dependencies twice (for the tests, for the package); later ones about 12.'
 fi
 prepare 'The gate' "$time" "$extra" "${missing[@]}"
 
@@ -121,6 +121,9 @@ tests() {
     note_duration tests "$start" "$outcome"
 }
 
+# Two minutes of what `benches/outage.sh` does for thirty.
+outage_in_64_mb() { as_root env "PATH=$PATH" WAYSTATION_PROFILE=dev benches/outage.sh 2; }
+
 build_package() {
     packaging/build-deb.sh 2>&1 | tee "$logs/build-deb.log"
 }
@@ -138,6 +141,11 @@ if step 'building the tests' build_tests; then
     tests
 fi
 step 'documentation' documentation || true
+if can_be_root; then
+    step 'an outage in 64 MB' outage_in_64_mb || true
+else
+    leave_out 'an outage in 64 MB: limiting the memory of a process needs root'
+fi
 if ! command -v dpkg-shlibdeps >/dev/null; then
     leave_out 'building the Debian package and trying it on a clean machine: dpkg-dev is not installed'
 elif ! step 'building the Debian package' build_package; then

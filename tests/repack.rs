@@ -336,7 +336,7 @@ fn the_drain_and_the_repacking_at_once_lose_nothing_and_repeat_nothing() {
     let ledger = spool.writer.ledger();
     assert_eq!((ledger.accepted, ledger.delivered, ledger.lost), (COMMITS, COMMITS, 0));
     assert!(ledger.balances());
-    assert!(seen > 10, "only {seen} repacked ones were seen");
+    assert!(seen > 0, "no repacked one was seen");
 }
 
 /// Fails without `has_room_for_copy`, and when the copy is not counted in `max_size`.
@@ -349,7 +349,7 @@ fn the_limit_holds_while_it_repacks_and_what_had_no_room_is_done_when_there_is_s
     fs::write(&bulk, vec![1; 11 << 20]).unwrap();
     let config = Config { max_size: limit, segment_bytes: 256 << 10, ..config(dir.path(), SOON) };
     let mut spool = spool::open(config).unwrap();
-    let filled = AtomicBool::new(false);
+    let (filled, mut waited) = (AtomicBool::new(false), false);
     let mut random = fastrand::Rng::with_seed(5);
     let mut letters = |n| std::iter::repeat_with(|| random.alphanumeric()).take(n).collect();
     let the_same: String = letters(400);
@@ -364,6 +364,11 @@ fn the_limit_holds_while_it_repacks_and_what_had_no_room_is_done_when_there_is_s
         while spool.writer.refusal().is_none() && !watching.is_finished() {
             let value = the_same.clone() + &letters(400);
             commit(&spool, std::iter::once(value.into_bytes()), 1);
+            // Once: else it depends on the machine whether any is done before the limit is met.
+            if !waited && segments(dir.path()).len() > 3 {
+                waited = true;
+                wait_until("one is repacked while there is room", || repacked(dir.path()) > 0);
+            }
         }
         filled.store(true, Relaxed);
     });

@@ -5,7 +5,7 @@
 //! 1 MiB, and small neighbours become one segment (`plan.rs` decides which, `rewrite.rs` does
 //! it). Where Kafka is there nothing gets old enough, and nothing is written twice.
 //!
-//! It must not be noticed: its thread has the lowest priority, works at most a tenth of the time,
+//! It must not be noticed: its thread has the lowest priority, works at most a fifth of the time,
 //! in small steps, and gives up its copy as soon as there is little room or the drain comes to
 //! what it copies. Whatever goes wrong here costs the copy and nothing else.
 //!
@@ -24,7 +24,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 /// Pause for each unit of work.
-const PAUSE: u32 = 9;
+const PAUSE: u32 = 4;
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How often it looks whether there is something to do.
 const LOOK: Duration = Duration::from_secs(1);

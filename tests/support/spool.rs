@@ -71,7 +71,7 @@ pub fn read_all(spool: &mut Spool) -> Vec<(u64, Vec<u8>)> {
 pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {
-        assert!(start.elapsed() < Duration::from_secs(30), "waited in vain until {what}");
+        assert!(start.elapsed() < Duration::from_mins(2), "waited in vain until {what}");
         std::thread::yield_now();
     }
 }

@@ -141,6 +141,10 @@ impl SpoolReader {
     /// are freed in the background.
     pub fn advance_watermark(&mut self, to: Sequence) {
         self.shared.advance_watermark(to.min(self.position));
+        // An open file takes its room on the disk, unlinked or not: the inode and the blocks that
+        // ingest may be waiting for.
+        let watermark = self.shared.watermark();
+        self.scanned.take_if(|(_, scanned)| scanned.ends_before(watermark));
         if self.shared.first_done().is_some() && !self.shared.free_asked.swap(true, AcqRel) {
             // The keeper is gone only after a close, which has freed what there was.
             let _ = self.keeper.send(Chore::Free);

@@ -13,6 +13,7 @@ mod facts;
 mod heartbeat;
 mod memory;
 mod signals;
+mod waits;
 
 use crate::admin::{self, AdminState, Source};
 use crate::config::Config;
@@ -57,6 +58,7 @@ pub enum RunError {
 /// Runs the service until SIGTERM or SIGINT, and drains it. Blocks.
 pub fn run(config: Config) -> Result<(), RunError> {
     memory::keep_flat();
+    waits::do_not_depend_on_the_clock();
     let runtime = runtime()?;
     let Spool { writer, reader, acks, report } = spool::open(config.spool.clone())?;
     tell_of_the_start(&report);

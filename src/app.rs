@@ -11,6 +11,7 @@
 
 mod facts;
 mod heartbeat;
+mod last_result;
 mod memory;
 mod signals;
 mod waits;
@@ -79,6 +80,9 @@ pub fn run(config: Config) -> Result<(), RunError> {
     let [ingest_heart, forward_heart] = hearts.clone();
     let mut facts = Facts::new(&config, writer.clone(), stats, monitor, admin_state, report);
     facts.watch(hearts.to_vec());
+    if last_result::was_watchdog() {
+        facts.set_ended_by_watchdog();
+    }
     let facts = Arc::new(facts);
     let (stop, stopped) = watch::channel(false);
     let (ended, mut endings) = mpsc::channel(4);

@@ -62,6 +62,7 @@ status() { waystation status "$@" || [ $? -eq 1 ]; }
 
 # What it complains of while the service is still starting is expected here.
 one_record_waits() { status --json 2>/dev/null | tr -d ' \n' | grep -q '"spooled":1[,}]'; }
+last_stop() { status --json 2>/dev/null | tr -d ' \n' | grep -q "\"last_stop\":\"$1\""; }
 started_again() { [ "$(systemctl show --property NRestarts --value waystation.service)" -ge 1 ]; }
 # The configuration may be read by root and the service alone.
 secret() {
@@ -137,6 +138,22 @@ systemctl kill --signal=KILL waystation.service
 true_within 60 started_again
 true_within 60 one_record_waits
 ok 'systemd starts it again after kill -9, and the record is still counted'
+
+dropin=/run/systemd/system/waystation.service.d
+mkdir -p "$dropin"
+printf '[Service]\nWatchdogSec=3s\n' >"$dropin/watchdog.conf"
+systemctl daemon-reload
+systemctl restart waystation.service
+true_within 60 last_stop clean
+# Stopped, it makes no progress, like a process that its disk does not answer.
+kill -STOP "$(systemctl show --property MainPID --value waystation.service)"
+true_within 60 last_stop watchdog
+one_record_waits
+rm -r "$dropin"
+systemctl daemon-reload
+systemctl restart waystation.service
+true_within 60 last_stop clean
+ok 'the watchdog starts it again when it makes no progress, and the status says so'
 
 apt remove waystation
 gone active

@@ -3,17 +3,28 @@
 //! The real program with a small library preloaded that makes the syncs of the segments fail or
 //! hang (`support/disk.c`, built here by the C compiler that the build needs anyway).
 
+#[path = "support/preload.rs"]
+mod preload;
 mod support;
 
 use bytes::Bytes;
-use hyper::{Method, StatusCode};
+use hyper::{Method, Request, StatusCode};
 use prost::Message as _;
+use rustix::process::Signal;
 use std::fs::{self, File};
+use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::Command;
-use support::client::{ask, post, request};
+use std::time::{Duration, Instant};
+use support::client::{Body, ask, post, request};
 use support::service::Site;
-use support::{fleet, until};
+use support::{PATIENCE, fleet, until};
+use waystation::status::LastStop;
+
+fn message() -> Request<Body> {
+    post(fleet::message(1, 1).encode_to_vec().into())
+}
 
 /// A place whose disk can be made to fail.
 struct Faulty {
@@ -26,15 +37,7 @@ impl Faulty {
         let mut site = Site::new(None);
         let faults = site.root().join("faults");
         fs::create_dir(&faults).unwrap();
-        let library = site.root().join("disk.so");
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/disk.c");
-        let built = Command::new("cc")
-            .args(["-shared", "-fPIC", "-o"])
-            .arg(&library)
-            .args([source, "-ldl"])
-            .status()
-            .unwrap();
-        assert!(built.success());
+        let library = preload::library("disk", site.root());
         site.environment("LD_PRELOAD", library);
         site.environment("DISK_FAULTS", faults.clone());
         Self { site, faults }
@@ -50,8 +53,7 @@ impl Faulty {
 
     /// Posts one message; the status of the answer.
     fn post(&self) -> StatusCode {
-        let message = fleet::message(1, 1).encode_to_vec();
-        ask(self.site.ingest, post(message.into())).unwrap().status
+        ask(self.site.ingest, message()).unwrap().status
     }
 
     fn admin(&self, path: &str) -> StatusCode {
@@ -86,13 +88,12 @@ fn a_failed_sync_is_never_acknowledged_and_the_service_goes_on_by_itself() {
     service.stop();
 }
 
-/// Fails when `Facts::live` does not ask the spool whether a commit is stuck.
-#[test]
-fn a_sync_that_never_returns_is_noticed_and_nothing_is_acknowledged_meanwhile() {
+/// Nothing is answered while the fault is there, and the service says that it is stuck.
+fn is_noticed(fault: &str) {
     let faulty = Faulty::new();
     let service = faulty.site.start();
     assert_eq!(faulty.post(), StatusCode::OK);
-    faulty.begin("HANG");
+    faulty.begin(fault);
     std::thread::scope(|scope| {
         let posting = scope.spawn(|| faulty.post());
         until("it is told that the service is stuck", || {
@@ -100,11 +101,121 @@ fn a_sync_that_never_returns_is_noticed_and_nothing_is_acknowledged_meanwhile() 
             assert!(!posting.is_finished(), "answered without a sync");
             live == StatusCode::SERVICE_UNAVAILABLE
         });
-        assert_eq!(faulty.admin("/readyz"), StatusCode::SERVICE_UNAVAILABLE);
-        faulty.end("HANG");
+        let ready = ask(faulty.site.admin, request(Method::GET, "/readyz", Bytes::new())).unwrap();
+        assert_eq!(ready.status, StatusCode::SERVICE_UNAVAILABLE);
+        let reason = String::from_utf8_lossy(&ready.body);
+        assert!(reason.contains("a commit of the spool has been under way"), "{reason}");
+        faulty.end(fault);
         assert_eq!(posting.join().unwrap(), StatusCode::OK);
     });
     until("it is alive again", || faulty.admin("/livez") == StatusCode::OK);
     assert_eq!(service.status().ledger.accepted, 2);
+    service.stop();
+}
+
+/// Fails when `Facts::live` does not ask the spool whether a commit is stuck.
+#[test]
+fn a_sync_that_never_returns_is_noticed_and_nothing_is_acknowledged_meanwhile() {
+    is_noticed("HANG");
+}
+
+/// The same: `flush()` waits for it.
+#[test]
+fn a_write_of_sled_that_never_returns_is_noticed_and_nothing_is_acknowledged_meanwhile() {
+    is_noticed("HANG_WRITE");
+}
+
+/// What systemd does with the unit, as far as its watchdog goes.
+struct Systemd {
+    socket: UnixDatagram,
+    state: PathBuf,
+}
+
+impl Systemd {
+    /// Around what is started at this site from now on.
+    fn around(site: &mut Site) -> Self {
+        let (path, state) = (site.root().join("notify"), site.root().join("state"));
+        fs::create_dir(&state).unwrap();
+        let socket = UnixDatagram::bind(&path).unwrap();
+        // Of a watchdog that waits for three of the service's beats.
+        socket.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+        site.environment("NOTIFY_SOCKET", path);
+        site.environment("WATCHDOG_USEC", PathBuf::from("3000000"));
+        site.environment("STATE_DIRECTORY", state.clone());
+        Self { socket, state }
+    }
+
+    /// Waits for the next message with this line in it; `None` when there was silence.
+    fn hears(&self, line: &str) -> Option<()> {
+        let mut message = [0; 4096];
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(3) {
+            let length = self.socket.recv(&mut message).ok()?;
+            let text = std::str::from_utf8(&message[..length]).unwrap();
+            if text.lines().any(|heard| heard == line) {
+                return Some(());
+            }
+        }
+        None
+    }
+
+    /// What the unit wants done when the service has ended.
+    fn after_the_end(&self, result: &str) {
+        let unit = fs::read_to_string("packaging/waystation.service").unwrap();
+        let line = unit.lines().find_map(|line| line.strip_prefix("ExecStopPost=-/bin/sh -c "));
+        // systemd takes away the quotes and turns `$$` into `$`.
+        let script = line.unwrap().trim_matches('\'').replace("$$", "$");
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", &script]).env("SERVICE_RESULT", result);
+        let done = shell.env("STATE_DIRECTORY", &self.state).status().unwrap();
+        assert!(done.success());
+    }
+}
+
+/// Fails when `watch_over` feeds the watchdog without asking `Facts::live`, and when the start does
+/// not look for the result that the unit's `ExecStopPost=` left (`app/last_result.rs`).
+#[test]
+fn a_flush_that_never_returns_ends_in_a_restart_by_the_watchdog_without_a_loss() {
+    let mut faulty = Faulty::new();
+    let systemd = Systemd::around(&mut faulty.site);
+    let service = faulty.site.start();
+    until("the watchdog is fed", || systemd.hears("WATCHDOG=1").is_some());
+    for _ in 0..5 {
+        assert_eq!(faulty.post(), StatusCode::OK);
+    }
+    faulty.begin("HANG_FLUSH");
+    std::thread::scope(|scope| {
+        // Its connection breaks when the process ends: no answer.
+        let posting = scope.spawn(|| ask(faulty.site.ingest, message()));
+        until("the watchdog is not fed", || systemd.hears("WATCHDOG=1").is_none());
+        assert!(!posting.is_finished(), "answered without a flush");
+        service.signal(Signal::ABORT);
+        assert_eq!(service.ended(PATIENCE).signal(), Some(Signal::ABORT.as_raw()));
+        assert!(posting.join().unwrap().is_none(), "answered without a flush");
+    });
+    systemd.after_the_end("watchdog");
+    faulty.end("HANG_FLUSH");
+
+    let service = faulty.site.start();
+    let status = service.status();
+    assert_eq!(status.last_stop, LastStop::Watchdog);
+    // The sixth was written and never answered: it may be there or not.
+    assert!(matches!(status.ledger.accepted, 5 | 6), "{:?}", status.ledger);
+    assert!(status.ledger.balances() && status.ledger.lost == 0);
+    assert_eq!(status.ledger.spooled, status.ledger.accepted);
+    assert_eq!(faulty.post(), StatusCode::OK);
+
+    // Each result tells of one end only, and only of one without a stop.
+    service.kill();
+    let service = faulty.site.start();
+    assert_eq!(service.status().last_stop, LastStop::Crash);
+    service.kill();
+    systemd.after_the_end("signal");
+    let service = faulty.site.start();
+    assert_eq!(service.status().last_stop, LastStop::Crash);
+    service.stop();
+    systemd.after_the_end("watchdog");
+    let service = faulty.site.start();
+    assert_eq!(service.status().last_stop, LastStop::Clean);
     service.stop();
 }

@@ -35,6 +35,8 @@ pub struct Facts {
     started: Instant,
     rates: Mutex<Rates>,
     stopping: AtomicBool,
+    /// What ended the process before this one, where that was no stop.
+    ended_by_watchdog: bool,
     hearts: Vec<Arc<Heart>>,
 }
 
@@ -66,6 +68,7 @@ impl Facts {
             started: Instant::now(),
             rates: Mutex::default(),
             stopping: AtomicBool::new(false),
+            ended_by_watchdog: false,
             hearts: Vec::new(),
         }
     }
@@ -73,6 +76,11 @@ impl Facts {
     /// The service is alive only while these beat.
     pub fn watch(&mut self, hearts: Vec<Arc<Heart>>) {
         self.hearts = hearts;
+    }
+
+    /// The process before this one, if it did not stop, was ended by the watchdog.
+    pub fn set_ended_by_watchdog(&mut self) {
+        self.ended_by_watchdog = true;
     }
 
     pub fn admin_state(&self) -> Arc<AdminState> {
@@ -181,6 +189,7 @@ impl Source for Facts {
             uptime_seconds: self.started.elapsed().as_secs_f64(),
             last_stop: match self.report.last_stop {
                 spool::LastStop::First | spool::LastStop::Clean => status::LastStop::Clean,
+                spool::LastStop::Crash if self.ended_by_watchdog => status::LastStop::Watchdog,
                 spool::LastStop::Crash => status::LastStop::Crash,
                 spool::LastStop::Power => status::LastStop::Power,
             },

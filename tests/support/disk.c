@@ -1,11 +1,13 @@
 // A disk that fails: preloaded into the service, this stands between it and the kernel.
 //
 // While the file FAIL exists in the directory DISK_FAULTS, each sync of a segment's data fails
-// with EIO; while HANG exists there, it does not return.
+// with EIO; while HANG exists there, it does not return. HANG_WRITE and HANG_FLUSH are the same for
+// what sled does by itself: its writes, and the sync_file_range that its flush ends in.
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,3 +44,13 @@ static int faulty_sync(int fd, const char *name) {
 
 int fdatasync(int fd) { return faulty_sync(fd, "fdatasync"); }
 int fsync(int fd) { return faulty_sync(fd, "fsync"); }
+
+ssize_t pwrite64(int fd, const void *bytes, size_t length, off64_t offset) {
+    while (is_data(fd) && wanted("HANG_WRITE")) usleep(10000);
+    return ((typeof(&pwrite64))dlsym(RTLD_NEXT, "pwrite64"))(fd, bytes, length, offset);
+}
+
+int sync_file_range(int fd, off64_t from, off64_t length, unsigned flags) {
+    while (is_data(fd) && wanted("HANG_FLUSH")) usleep(10000);
+    return ((typeof(&sync_file_range))dlsym(RTLD_NEXT, "sync_file_range"))(fd, from, length, flags);
+}

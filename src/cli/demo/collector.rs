@@ -149,9 +149,10 @@ impl Collector {
                 .arg("run")
                 .arg("--config")
                 .arg(&site.config)
-                // The readiness and the watchdog of a service are not this child's.
+                // The readiness, the watchdog and the state of a service are not this child's.
                 .env_remove("NOTIFY_SOCKET")
                 .env_remove("WATCHDOG_USEC")
+                .env_remove("STATE_DIRECTORY")
                 .stdin(Stdio::null())
                 .stdout(log.try_clone()?)
                 .stderr(log)

@@ -337,8 +337,8 @@ fn without_a_kill_the_scenario_runs_through_and_its_books_balance() {
     check(&place, "without a kill");
 }
 
-/// Fails without the `dir::empty_trash` of `start`, without the `settle_progress` of `free` (its segments
-/// are then taken for lost), and without that of `begin_segment` (the watermark lags too far).
+/// Fails without the `dir::empty_trash` of `start`, and without the `settle_progress` of `free` (its
+/// segments are then taken for lost). That of `begin_segment` is held by the model (`spool/model/`).
 #[test]
 fn after_a_kill_at_any_call_and_another_during_the_next_start_the_third_needs_no_hand() {
     let tools = tempfile::tempdir().unwrap();

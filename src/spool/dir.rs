@@ -34,6 +34,8 @@ pub const QUARANTINE: &str = "quarantine";
 pub const TMP: &str = "tmp";
 /// Where spools of a newer program are kept.
 pub const SET_ASIDE: &str = "set-aside";
+/// Files and directories in a segment, sled's own among them.
+const FILES: usize = 4;
 /// The progress file's name.
 pub const PROGRESS: &str = "progress";
 
@@ -186,6 +188,16 @@ pub fn empty_trash(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether a segment could be begun: as many files as it has are made, and removed again. Not one
+/// more: what a single segment has left must be room for the next one.
+pub fn try_room(dir: &Path) -> io::Result<()> {
+    let place = dir.join(TMP).join("room");
+    make(&dir.join(TMP))?; // somebody may have tidied up
+    make(&place)?;
+    let made = (0..FILES).try_for_each(|n| fs::write(place.join(n.to_string()), [0]));
+    made.and(fs::remove_dir_all(place))
+}
+
 /// Puts a finished, synced segment among the others. On `Ok` it stays there at a power cut.
 pub fn adopt(dir: &Path, name: &str) -> io::Result<()> {
     fs::rename(dir.join(TMP).join(name), dir.join(name))?;
@@ -271,7 +283,23 @@ pub fn segment(entry: &fs::DirEntry) -> io::Result<Option<SegmentId>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spool::segment::LiveSegment;
+    use crate::spool::store::Sled;
     use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+    /// Holds [`FILES`]: with more, a drained spool could go on refusing for ever.
+    #[test]
+    fn as_many_files_are_tried_as_a_segment_has() {
+        let dir = tempfile::tempdir().unwrap();
+        let id = SegmentId::parse("seg-00000000000000000000-0000").unwrap();
+        let made = LiveSegment::create(dir.path(), id, &Sled).unwrap();
+        let place = dir.path().join(id.to_string());
+        assert_eq!(fs::read_dir(&place).unwrap().count(), FILES);
+        drop(made);
+        assert_eq!(fs::read_dir(place).unwrap().count(), FILES);
+        try_room(dir.path()).unwrap();
+        assert_eq!(fs::read_dir(dir.path().join(TMP)).unwrap().count(), 0);
+    }
 
     /// Holds the wait in [`lock`].
     #[test]

@@ -19,6 +19,7 @@ use super::mutex::lock;
 use super::progress::{Range, Removal};
 use super::segment::SegmentId;
 use super::shared::{Books, Shared};
+use super::{AppendError, WhenFull};
 use crate::record::Sequence;
 use std::io;
 use std::sync::Arc;
@@ -102,6 +103,14 @@ impl Shared {
     pub fn can_drop(&self) -> bool {
         let books = lock(&self.books);
         lock(&self.catalog).oldest_closed(|first, end| books.claims.are_free(first, end)).is_some()
+    }
+
+    /// [`Shared::drop_oldest`] where a write failed for want of room, if that is the policy. Says
+    /// whether something was dropped.
+    pub fn drop_oldest_for(&self, error: &io::Error) -> io::Result<bool> {
+        let full = matches!(AppendError::from_io(error), AppendError::Full(_));
+        let wanted = full && self.config.when_full == WhenFull::DropOldest;
+        Ok(wanted && self.drop_oldest()?.is_some())
     }
 
     /// Takes out the oldest closed segment of which nothing was handed out or is held, and frees its

@@ -6,6 +6,7 @@ use super::aside::Aside;
 use super::batch::{Queue, Ready};
 use super::catalog::{Catalog, Entry};
 use super::claims::Claims;
+use super::dir;
 use super::mutex::lock;
 use super::progress::{Progress, ProgressFile};
 use super::store::Stores;
@@ -207,20 +208,25 @@ impl Shared {
             && free >= self.config.min_free.saturating_add(margin))
     }
 
-    /// Looks again whether records can be taken. After a failed write the disk is tried, by the
-    /// progress file: waiting for the next request to find out would look like health.
+    /// Looks again whether records can be taken. After a failure the disk is tried: waiting for the
+    /// next request to find out would look like health.
     pub fn look_for_room(&self) {
-        let failed = matches!(self.queue.refusal(), Some(AppendError::Failed(_)));
-        let room = self.check_room().or_else(|full| {
-            // Made when a record comes for it, and not before.
-            let can_be_made = self.config.when_full == WhenFull::DropOldest && self.can_drop();
-            if can_be_made { Ok(()) } else { Err(full) }
-        });
-        let refusal = room.and_then(|()| {
-            let tried = if failed { self.save_progress() } else { Ok(()) };
-            tried.map_err(|error| AppendError::from_io(&error))
-        });
-        self.queue.refuse(refusal.err());
+        let tried = || self.try_disk().map_err(|error| AppendError::from_io(&error));
+        let refusal = self.check_room().and_then(|()| tried()).err();
+        // Made when a record comes for it, and not before.
+        let full = matches!(refusal, Some(AppendError::Full(_)));
+        let can_be_made = full && self.config.when_full == WhenFull::DropOldest && self.can_drop();
+        self.queue.refuse(refusal.filter(|_| !can_be_made));
+    }
+
+    /// Whether the disk takes again what it did not take.
+    fn try_disk(&self) -> io::Result<()> {
+        match self.queue.refusal() {
+            Some(AppendError::Failed(_)) => self.save_progress(),
+            // How many bytes are free says nothing of inodes and quotas.
+            Some(AppendError::Full(_)) => dir::try_room(&self.config.dir),
+            _ => Ok(()),
+        }
     }
 
     /// Which thread has been at one piece of work for longer than `limit`, and for how long.

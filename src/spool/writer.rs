@@ -103,6 +103,15 @@ impl Committer {
                 self.try_commit(batch, first)
             }
         };
+        let again = again.or_else(|error| {
+            // Bytes were free: it is inodes that are not, or a quota. One segment has as many of
+            // them as a new one needs.
+            if !self.shared.drop_oldest_for(&error)? {
+                return Err(error);
+            }
+            self.leave_tail();
+            self.try_commit(batch, first)
+        });
         if let Err(error) = again {
             tracing::error!("the spool cannot write: {error}");
             self.leave_tail();

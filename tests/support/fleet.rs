@@ -16,8 +16,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use waystation::convert::{Event, FixType, RealtimeGps, Timestamp};
 
-/// Between two tries while nobody listens.
+/// Between two tries while nobody listens, and after a refusal.
 const AGAIN: Duration = Duration::from_millis(20);
+/// Bytes of noise in a message, beside its values.
+const NOISE: usize = 32;
 
 /// The device's name in its messages.
 pub fn device_id(device: usize) -> String {
@@ -34,8 +36,13 @@ pub fn device_of(id: &str) -> Option<usize> {
 /// Its values are noise, so that a spool of them is about as large as one of real messages,
 /// or larger: alike ones would be compressed to nothing.
 pub fn message(device: usize, number: u64) -> RealtimeGps {
+    large_message(device, number, NOISE)
+}
+
+/// [`message`], with so many bytes of noise: to fill a disk with few of them.
+pub fn large_message(device: usize, number: u64, bytes: usize) -> RealtimeGps {
     let mut noise = fastrand::Rng::with_seed(((device as u64) << 32) ^ number);
-    let signature = std::iter::repeat_with(|| noise.alphanumeric()).take(32).collect();
+    let signature = std::iter::repeat_with(|| noise.alphanumeric()).take(bytes).collect();
     RealtimeGps {
         device_id: device_id(device),
         fix_time: Some(Timestamp { seconds: 1_767_225_600 + number.cast_signed(), nanos: 0 }),
@@ -109,6 +116,11 @@ pub struct Fleet {
 impl Fleet {
     /// So many devices begin to post.
     pub fn start(ingest: SocketAddr, devices: usize) -> Self {
+        Self::start_large(ingest, devices, NOISE)
+    }
+
+    /// [`Fleet::start`], with messages that have so many bytes of noise.
+    pub fn start_large(ingest: SocketAddr, devices: usize, bytes: usize) -> Self {
         let shared = Arc::new(Shared::default());
         let watched = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("fleet".to_owned());
@@ -116,7 +128,8 @@ impl Fleet {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let each = |device| tokio::spawn(drive(device, ingest, Arc::clone(&watched)));
+                let each =
+                    |device| tokio::spawn(drive(device, ingest, bytes, Arc::clone(&watched)));
                 let driven: Vec<_> = (0..devices).map(each).collect();
                 let mut fates = Vec::with_capacity(devices);
                 for device in driven {
@@ -161,7 +174,7 @@ impl Fleet {
     }
 }
 
-async fn drive(device: usize, ingest: SocketAddr, shared: Arc<Shared>) -> Vec<Fate> {
+async fn drive(device: usize, ingest: SocketAddr, bytes: usize, shared: Arc<Shared>) -> Vec<Fate> {
     let mut connection = Connection::new(ingest);
     let mut fates = Vec::new();
     while !shared.stop.load(SeqCst) {
@@ -169,7 +182,8 @@ async fn drive(device: usize, ingest: SocketAddr, shared: Arc<Shared>) -> Vec<Fa
             tokio::time::sleep(AGAIN).await;
             continue;
         }
-        let body = Bytes::from(message(device, fates.len() as u64 + 1).encode_to_vec());
+        let message = large_message(device, fates.len() as u64 + 1, bytes);
+        let body = Bytes::from(message.encode_to_vec());
         shared.waiting.fetch_add(1, SeqCst);
         fates.push(match connection.send(post(body)).await {
             Some(answer) if answer.status == StatusCode::OK => {
@@ -184,6 +198,9 @@ async fn drive(device: usize, ingest: SocketAddr, shared: Arc<Shared>) -> Vec<Fa
         });
         // Last, so that no message is ever in none of the counts.
         shared.waiting.fetch_sub(1, SeqCst);
+        if matches!(fates.last(), Some(Fate::Refused(_))) {
+            tokio::time::sleep(AGAIN).await;
+        }
     }
     fates
 }

@@ -1,0 +1,85 @@
+//! A small disk of a known size, in memory: mounted by the test, which needs root.
+
+#![allow(dead_code, reason = "each test program uses its own part of this")]
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::process::Command;
+use tempfile::TempDir;
+
+/// Unmounted when it is dropped.
+#[derive(Debug)]
+pub struct Tmpfs(TempDir);
+
+impl Tmpfs {
+    /// With these options of `mount` (`size=`, `nr_inodes=`). Nothing without root: the test then
+    /// says so and ends.
+    pub fn new(options: &str) -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            println!("skipped: a small disk is mounted, which needs root");
+            return None;
+        }
+        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", options, "waystation-test"]).arg(dir.path());
+        assert!(mount.status().unwrap().success(), "{mount:?}");
+        Some(Self(dir))
+    }
+
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Bytes that are free.
+    pub fn free(&self) -> u64 {
+        let stat = rustix::fs::statvfs(self.path()).unwrap();
+        stat.f_bavail * stat.f_frsize
+    }
+
+    /// Takes all bytes that are left.
+    pub fn take_bytes(&self) -> Junk {
+        let junk = Junk(tempfile::tempdir_in(self.path()).unwrap());
+        let mut file = File::create(junk.0.path().join("bytes")).unwrap();
+        // The last pages one by one.
+        for chunk in [1 << 16, 1 << 12] {
+            until_full(|| file.write(&vec![1; chunk]).map(drop));
+        }
+        junk
+    }
+
+    /// Takes all inodes that are left.
+    pub fn take_inodes(&self) -> Junk {
+        let junk = Junk(tempfile::tempdir_in(self.path()).unwrap());
+        let mut number = 0;
+        until_full(|| {
+            number += 1;
+            File::create(junk.0.path().join(number.to_string())).map(drop)
+        });
+        junk
+    }
+}
+
+impl Drop for Tmpfs {
+    /// Lazily: where a test failed, something may still be open.
+    fn drop(&mut self) {
+        let done = Command::new("umount").arg("--lazy").arg(self.path()).status();
+        if !done.as_ref().is_ok_and(std::process::ExitStatus::success) {
+            println!("cannot unmount {}: {done:?}", self.path().display());
+        }
+    }
+}
+
+fn until_full(mut step: impl FnMut() -> io::Result<()>) {
+    loop {
+        match step() {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => return,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// What somebody else put on the disk; gone when it is dropped.
+#[derive(Debug)]
+pub struct Junk(TempDir);

@@ -113,9 +113,10 @@ fn free(shared: &Shared, stuck: &mut bool) {
     loop {
         let Some(done) = shared.first_done() else { return };
         let path = shared.config.dir.join(done.id.to_string());
+        // One that could not be read at the start has no seal, and may hold more than is known.
+        let damaged = done.seal.is_none_or(|seal| seal.damaged);
         let freed = shared.settle_progress().and_then(|()| {
-            // One that could not be read at the start has no seal, and may hold more than is known.
-            if done.seal.is_none_or(|seal| seal.damaged) {
+            if damaged {
                 aside::quarantine(&shared.config.dir, &path, shared.config.quarantine())
             } else {
                 dir::discard(&shared.config.dir, &path)
@@ -128,18 +129,29 @@ fn free(shared: &Shared, stuck: &mut bool) {
             return;
         }
         *stuck = false;
-        drop(lock(&shared.catalog).remove(done.id));
+        let beside = if damaged { look_beside(shared) } else { None };
+        let mut catalog = lock(&shared.catalog);
+        // In one step: what is in quarantine is never nobody's, and is not counted twice.
+        if let Some((bytes, _)) = beside {
+            shared.other_bytes.store(bytes, Relaxed);
+        }
+        let last = catalog.remove(done.id);
+        drop(catalog);
+        drop(last);
     }
 }
 
 /// Measures what the segments do not account for.
 fn measure(shared: &Shared) {
-    let root = &shared.config.dir;
-    match dir::other_bytes(root).and_then(|bytes| Ok((bytes, Aside::look(root)?))) {
-        Ok((bytes, aside)) => {
-            shared.other_bytes.store(bytes, Relaxed);
-            *lock(&shared.aside) = aside;
-        }
-        Err(error) => tracing::warn!("cannot measure the spool's directory: {error}"),
+    if let Some((bytes, aside)) = look_beside(shared) {
+        shared.other_bytes.store(bytes, Relaxed);
+        *lock(&shared.aside) = aside;
     }
+}
+
+/// Bytes under the directory that are no segment's, and what is set aside.
+fn look_beside(shared: &Shared) -> Option<(u64, Aside)> {
+    let root = &shared.config.dir;
+    let looked = dir::other_bytes(root).and_then(|bytes| Ok((bytes, Aside::look(root)?)));
+    looked.inspect_err(|error| tracing::warn!("cannot measure the spool's directory: {error}")).ok()
 }

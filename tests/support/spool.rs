@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use waystation::record::{Millis, NewRecord, Reception, RecordId, Route};
-use waystation::spool::{self, AppendError, Config, Spool};
+use waystation::spool::{self, Append, AppendError, Config, Spool, SpoolWriter};
 
 pub fn config(dir: &Path) -> Config {
     Config { max_size: 1 << 30, min_free: 0, ..Config::new(dir) }
@@ -27,22 +27,22 @@ pub fn open_one_block_a_batch(dir: &Path) -> Spool {
 
 /// Appends the values and waits until all of them are durable; gives their ids.
 pub fn append_all(spool: &Spool, values: &[Vec<u8>]) -> Result<Vec<RecordId>, AppendError> {
-    let route = Arc::new(Route { path: "/endpoint".to_owned(), topic: "test".to_owned() });
-    let appends: Vec<_> = values
-        .iter()
-        .map(|value| {
-            spool.writer.append(&NewRecord {
-                route: &route,
-                key: Some(b"k"),
-                timestamp: Millis(1),
-                received: Reception { at: Millis::now(), clock_synchronised: true },
-                headers: &[],
-                value,
-                origin: None,
-            })
-        })
-        .collect::<Result<_, _>>()?;
+    let appends: Vec<_> =
+        values.iter().map(|value| append(&spool.writer, value)).collect::<Result<_, _>>()?;
     appends.into_iter().map(block_on).collect()
+}
+
+/// Appends one value.
+pub fn append(writer: &SpoolWriter, value: &[u8]) -> Result<Append, AppendError> {
+    writer.append(&NewRecord {
+        route: &Arc::new(Route { path: "/endpoint".to_owned(), topic: "test".to_owned() }),
+        key: Some(b"k"),
+        timestamp: Millis(1),
+        received: Reception { at: Millis::now(), clock_synchronised: true },
+        headers: &[],
+        value,
+        origin: None,
+    })
 }
 
 /// Polls until it is ready: these tests have no task that wakes the promises.

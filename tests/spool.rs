@@ -37,6 +37,32 @@ fn what_is_acknowledged_is_read_in_order_and_freed_when_delivered() {
     wait_until("the disk is free", || spool.writer.depth().disk_bytes < 20 << 20);
 }
 
+/// Fails without `SpoolReader::let_go`: a file that is unlinked and open takes its room all the same,
+/// and on a full disk nothing more would come that makes the reader close it.
+#[test]
+fn what_is_freed_is_not_kept_open_by_the_reader() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open(dir.path());
+    append_all(&spool, &values(10, 100, 1)).unwrap();
+    spool.writer.close().unwrap();
+    drop(spool);
+    let mut spool = open(dir.path());
+    assert_eq!(read_all(&mut spool).len(), 10);
+    let open_files = || {
+        let links = fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap().path());
+        let files = links.filter_map(|link| fs::read_link(link).ok());
+        files
+            .filter(|file| file.starts_with(dir.path()) && file.to_str().unwrap().contains("seg-"))
+            .count()
+    };
+    assert_eq!(open_files(), 1);
+    spool.reader.advance_watermark(Sequence(9));
+    assert_eq!(open_files(), 1, "the next block is read from it");
+    spool.reader.advance_watermark(Sequence(10));
+    assert_eq!(open_files(), 0);
+    wait_until("it is freed", || segments(dir.path()).is_empty());
+}
+
 #[test]
 fn a_clean_stop_goes_on_where_it_ended() {
     let dir = tempfile::tempdir().unwrap();

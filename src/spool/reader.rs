@@ -141,13 +141,21 @@ impl SpoolReader {
     /// are freed in the background.
     pub fn advance_watermark(&mut self, to: Sequence) {
         self.shared.advance_watermark(to.min(self.position));
-        // An open file takes its room on the disk, unlinked or not: the inode and the blocks that
-        // ingest may be waiting for.
-        let watermark = self.shared.watermark();
-        self.scanned.take_if(|(_, scanned)| scanned.ends_before(watermark));
+        self.let_go();
         if self.shared.first_done().is_some() && !self.shared.free_asked.swap(true, AcqRel) {
             // The keeper is gone only after a close, which has freed what there was.
             let _ = self.keeper.send(Chore::Free);
+        }
+    }
+
+    /// Closes the file of a segment that is done with: for as long as it is open, unlinking it gives
+    /// nothing back to the disk.
+    fn let_go(&mut self) {
+        let Some((scanned, _)) = &self.scanned else { return };
+        let watermark = self.shared.watermark();
+        let catalog = lock(&self.shared.catalog);
+        if catalog.holding(watermark).is_none_or(|entry| entry.id.first > scanned.first) {
+            self.scanned = None;
         }
     }
 

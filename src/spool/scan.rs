@@ -10,7 +10,6 @@
 use super::block::{self, Block};
 use super::part;
 use super::store::MAX_PARTS;
-use crate::record::Sequence;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
@@ -160,11 +159,6 @@ impl Scanned {
         Block::decode(&bytes).map_err(|_| changed())
     }
 
-    /// Whether every block that was found ends at or before `sequence`.
-    pub fn ends_before(&self, sequence: Sequence) -> bool {
-        self.blocks.last().is_some_and(|last| last.header.end() <= sequence)
-    }
-
     /// Whether some of it could not be read: what was not found may be there all the same.
     pub fn is_unreadable(&self) -> bool {
         self.unreadable.load(Relaxed)
@@ -226,7 +220,7 @@ pub fn is_bad_sector(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Epoch;
+    use crate::record::{Epoch, Sequence};
     use proptest::prelude::*;
 
     fn part_bytes(first: u64, k: u16, n: u16, payload: &[u8]) -> Vec<u8> {

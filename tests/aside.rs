@@ -26,6 +26,7 @@ fn fill(spool: &Spool, segments: u64) {
 
 fn close(spool: Spool) {
     spool.writer.close().unwrap();
+    drop(spool); // and with it the lock
 }
 
 fn sequences(spool: &mut Spool) -> Vec<u64> {
@@ -140,7 +141,9 @@ fn a_segment_that_cannot_be_read_stops_neither_a_start_nor_new_records_and_is_no
         assert!(error.contains("db"), "{error}");
         assert_eq!(read, before, "what stands before it is read");
         assert!(spool.reader.next_block().is_err(), "it is tried again");
-        undo.into_iter().for_each(|undo| undo());
+        for undo in undo {
+            undo();
+        }
         let rest = sequences(&mut spool);
         assert_eq!(rest, (before..13).collect::<Vec<_>>(), "segment {place}, readable again");
         spool.reader.advance_watermark(Sequence(13));

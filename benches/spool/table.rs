@@ -42,7 +42,8 @@ impl Table {
         self.rows.push([what.to_owned(), measured.to_owned(), goal, beside.to_owned()]);
     }
 
-    pub fn print(&self) {
+    /// Whether every goal was met.
+    pub fn print(&self) -> bool {
         println!();
         let head = ["what", "measured", "goal", "beside it, in the same run"].map(str::to_owned);
         let rows = || std::iter::once(&head).chain(&self.rows);
@@ -53,6 +54,7 @@ impl Table {
             println!("{}", line.trim_end());
         }
         println!("\n{} goals missed", self.missed);
+        self.missed == 0
     }
 }
 

@@ -187,7 +187,8 @@ fn list(dir: &Path) -> Result<Vec<PathBuf>, LookError> {
     let mut paths = Vec::new();
     for entry in fs::read_dir(dir).map_err(wrong)? {
         let entry = entry.map_err(wrong)?;
-        if entry.file_name().to_str().and_then(SegmentId::parse).is_some() {
+        // As the start has it: otherwise one stray file would hide the whole spool.
+        if dir::segment(&entry).map_err(wrong)?.is_some() {
             paths.push(entry.path());
         }
     }

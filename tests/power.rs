@@ -142,7 +142,7 @@ fn remains(cut: &Cut, random: &mut Rng) -> Vec<Layers> {
 /// - `sync_data` in `SledStore::sync`: acknowledged records are gone;
 /// - the syncs of the segment's directory and of its parent in `LiveSegment::create`: the
 ///   segment is gone with all that was acknowledged in it;
-/// - `save_progress` before the removal in `keeper::free`, or its `sync_data`: delivered
+/// - `settle_progress` before the removal in `keeper::free`, or its `sync_data`: delivered
 ///   records pass for lost;
 /// - the sync of a left-over segment's data before it is sealed in `start.rs`: what a start found
 ///   after a kill is gone after the next cut.

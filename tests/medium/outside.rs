@@ -5,10 +5,11 @@
 //! whether every byte of it is right.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Runtime;
+use waystation::ledger::Ledger;
 use waystation::record::{Millis, NewRecord, Reception, RecordId, Route, Sequence};
 use waystation::spool::{self, AppendError, Config, OpenError, Spool};
 
@@ -23,6 +24,8 @@ pub struct Outside {
     pub delivered: u64,
     /// What was read of them.
     pub received: BTreeSet<u64>,
+    /// Sequences that were taken out by policy or by hand, as the books named them.
+    pub removed: BTreeSet<u64>,
 }
 
 /// How much of that was known at one moment.
@@ -38,10 +41,16 @@ impl Outside {
     }
 
     /// Panics unless what was read is all that was acknowledged, each record once and under its
-    /// id, and beside it nothing but what was offered.
+    /// id, beside it nothing but what was offered, and of what was removed nothing. (Fails when
+    /// `Shared::hand_out` gives what is listed as removed, and when a start moves the watermark
+    /// further than what is listed.)
     pub fn check(&self, mark: Mark, read: &Read) {
         let Read { watermark, removed, .. } = *read;
-        assert!(watermark <= mark.delivered + removed, "the watermark leads: {read:?}, {mark:?}");
+        let mut furthest = mark.delivered;
+        while self.removed.contains(&furthest) {
+            furthest += 1;
+        }
+        assert!(watermark <= furthest, "the watermark leads: {read:?}, {mark:?}");
         let acknowledged = &self.acknowledged[..mark.acknowledged];
         let is_missing = |record: &&(RecordId, u64)| {
             let delivered = record.0.sequence.0 < watermark;
@@ -49,12 +58,16 @@ impl Outside {
             !known && !read.records.contains(record)
         };
         let missing: Vec<_> = acknowledged.iter().filter(is_missing).collect();
+        let by_intent = missing.iter().all(|(id, _)| self.removed.contains(&id.sequence.0));
         assert!(
-            missing.len() as u64 <= removed,
-            "acknowledged and not there: {missing:?}; {removed} were removed; {mark:?}"
+            by_intent && missing.len() as u64 <= removed,
+            "acknowledged and not there: {missing:?}; {removed} of {:?} were removed; {mark:?}",
+            self.removed
         );
         let numbers: BTreeSet<u64> = read.records.iter().map(|(_, number)| *number).collect();
         assert_eq!(numbers.len(), read.records.len(), "a record is there twice");
+        let count = read.records.len() as u64;
+        assert_eq!(count, read.spooled, "the books count other than what is there: {read:?}");
         assert!(numbers.last().is_none_or(|last| *last < self.offered), "made up: {numbers:?}");
     }
 
@@ -73,6 +86,8 @@ pub struct Read {
     pub records: Vec<(RecordId, u64)>,
     /// How many were ever taken out by policy or by hand, as the books say.
     pub removed: u64,
+    /// How many wait from the watermark on, as the books say.
+    pub spooled: u64,
 }
 
 /// The value of the record with this number: noise, now and then more than a part holds.
@@ -95,6 +110,7 @@ fn number_of(bytes: &[u8]) -> u64 {
 /// A spool of small segments in this process.
 pub struct Bench {
     pub spool: Spool,
+    dir: PathBuf,
     runtime: Runtime,
     route: Arc<Route>,
     /// Read and not delivered.
@@ -110,13 +126,14 @@ impl Bench {
     /// [`Bench::open`], with some of this.
     pub fn open_with(config: Config) -> Result<Self, OpenError> {
         let config = Config { min_free: 0, segment_bytes: 12_000, ..config };
+        let dir = config.dir.clone();
         let spool = spool::open(config)?;
         let report = &spool.report;
         assert!(report.lost.is_empty(), "lost: {:?}", report.lost);
         assert!(report.ledger.balances() && report.ledger.lost == 0, "{:?}", report.ledger);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let route = Route { path: "/endpoint".to_owned(), topic: "test".to_owned() };
-        Ok(Self { spool, runtime, route: Arc::new(route), in_flight: Vec::new() })
+        Ok(Self { spool, dir, runtime, route: Arc::new(route), in_flight: Vec::new() })
     }
 
     /// Offers so many records at once and waits for what becomes of each; those that were not
@@ -151,7 +168,23 @@ impl Bench {
             }
             outcome
         });
-        settled.collect()
+        let outcomes = settled.collect();
+        self.note_removed(outside);
+        outcomes
+    }
+
+    /// Notes which records were taken out since the last time. What was taken out is written down
+    /// before it is gone, above the watermark by name: so this comes before each delivery.
+    fn note_removed(&self, outside: &mut Outside) {
+        let Ledger { dropped, exported, .. } = self.spool.writer.ledger();
+        if dropped + exported <= outside.removed.len() as u64 {
+            return;
+        }
+        let view = spool::outside::look(&self.dir).unwrap();
+        for (_, first, end) in view.removed().filter(|(how, ..)| *how != "lost") {
+            outside.removed.extend(first.0..end.0);
+        }
+        assert_eq!(outside.removed.len() as u64, dropped + exported, "removed, and not by name");
     }
 
     /// Nobody wakes promises here: they are looked at again and again.
@@ -184,8 +217,8 @@ impl Bench {
             }
         };
         self.in_flight.extend(&records);
-        let ledger = self.spool.writer.ledger();
-        (Read { watermark, records, removed: ledger.dropped + ledger.exported }, outcome)
+        let Ledger { dropped, exported, spooled, .. } = self.spool.writer.ledger();
+        (Read { watermark, records, removed: dropped + exported, spooled }, outcome)
     }
 
     /// Reads everything from the position on.
@@ -197,6 +230,7 @@ impl Bench {
 
     /// Kafka takes everything below.
     pub fn deliver(&mut self, outside: &mut Outside, to: Sequence) {
+        self.note_removed(outside);
         outside.delivered = outside.delivered.max(to.0);
         let delivered = self.in_flight.extract_if(.., |(id, _)| id.sequence < to);
         outside.received.extend(delivered.map(|(_, number)| number));

@@ -13,8 +13,9 @@ use support::{
     append_all, block_on, config, copy_dir, crash, open, open_one_block_a_batch, read_all,
     segments, values, wait_until,
 };
+use waystation::ledger::Ledger;
 use waystation::record::{Millis, NewRecord, Reception, RecordId, Route, Sequence};
-use waystation::spool::{self, AppendError, Config, LastStop, OpenError, Spool};
+use waystation::spool::{self, AppendError, Config, LastStop, OpenError, Spool, outside};
 
 #[test]
 fn what_is_acknowledged_is_read_in_order_and_freed_when_delivered() {
@@ -240,26 +241,92 @@ fn a_lost_progress_file_repeats_and_skips_nothing() {
     assert!(after.writer.ledger().balances());
 }
 
-/// Fails when `start` marks only one slot of the progress (`write_both`): an older program would
-/// then believe the other.
+/// A copy of a spool that is kept in `tests/fixtures/` for good.
+fn fixture(name: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
+    copy_dir(&kept, dir.path()).unwrap();
+    dir
+}
+
+/// Everything of every record that can be read, a line each.
+fn whole_records(spool: &mut Spool) -> Vec<String> {
+    let mut lines = Vec::new();
+    while let Some(block) = spool.reader.next_block().unwrap() {
+        lines.extend(block.records().map(|record| {
+            let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+            let Reception { at, clock_synchronised } = record.received;
+            let headers = record.headers.iter().map(|(name, value)| format!("{name}={value:?}"));
+            format!(
+                "{} {} {} {} {} {} {} {clock_synchronised} [{}] {}",
+                record.sequence,
+                record.id,
+                record.route.path,
+                record.route.topic,
+                record.key.map_or("-".to_owned(), text),
+                record.timestamp.0,
+                at.0,
+                headers.collect::<Vec<_>>().join(" "),
+                text(record.value)
+            )
+        }));
+    }
+    lines
+}
+
+/// One sealed segment and one that a kill left. Fails when `start` marks only one slot of the progress
+/// (`write_both`): an older program would then believe the other.
 #[test]
 fn a_spool_of_the_first_format_is_read_and_marked_before_anything_new_is_written() {
-    let dir = tempfile::tempdir().unwrap();
-    copy_dir(
-        Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/spool-format-1")),
-        dir.path(),
-    )
-    .unwrap();
+    let dir = fixture("spool-format-1");
     let mut spool = open(dir.path());
-    assert_eq!(spool.report.lost, []);
-    let block = |spool: &mut Spool| spool.reader.next_block().unwrap();
-    let mut keys = Vec::new();
-    while let Some(block) = block(&mut spool) {
-        keys.extend(block.records().map(|r| String::from_utf8(r.key.unwrap().to_vec()).unwrap()));
-    }
-    assert_eq!(keys, ["bus-1", "bus-2", "bus-3", "bus-4", "bus-5"]);
+    assert_eq!((&spool.report.lost[..], spool.report.uncertain_from), (&[][..], Some(Sequence(5))));
+    assert_eq!(spool.report.spool_id, "e8ca4c53ddacb1c4f6f228a62b083ba0");
+    let Ledger { accepted, delivered, spooled, .. } = spool.report.ledger;
+    assert_eq!((accepted, delivered, spooled, spool.report.ledger.balances()), (5, 0, 5, true));
+    let expected = [
+        (0, "9946dd8dd1243991", "bus-1", 1_795_580_020_937_u64),
+        (1, "9946dd8dd1243991", "bus-2", 1_795_580_020_951),
+        (2, "9946dd8dd1243991", "bus-3", 1_795_580_020_959),
+        (3, "0852070f346a73dc", "bus-4", 1_795_580_021_974),
+        (4, "0852070f346a73dc", "bus-5", 1_795_580_021_986),
+    ];
+    let expected = expected.map(|(sequence, epoch, bus, at)| {
+        let value = format!(r#"{{"deviceId":"{bus}"}}"#);
+        format!("{sequence} {epoch}:{sequence} /endpoint test {bus} {at} {at} true [] {value}")
+    });
+    assert_eq!(whole_records(&mut spool), expected);
     let progress = fs::read(dir.path().join("progress")).unwrap();
     assert_eq!([progress[4], progress[progress.len() / 2 + 4]], [2, 2]);
+}
+
+/// Stopped in order; of its segments one is freed, one delivered in part and one damaged, which is
+/// written down as lost. Fails when any field is read otherwise than that program wrote it (as after
+/// a change of both halves of `block.rs` or `progress.rs` that forgets the version).
+#[test]
+fn what_was_delivered_and_lost_in_the_first_format_stays_so() {
+    let dir = fixture("spool-format-1-drained");
+    let mut spool = open(dir.path());
+    let report = &spool.report;
+    assert_eq!((report.last_stop, &report.lost[..]), (LastStop::Clean, &[][..]));
+    let books = Ledger { accepted: 12, delivered: 5, spooled: 4, lost: 3, ..Ledger::default() };
+    assert_eq!(report.ledger, books);
+    let removed: Vec<_> = outside::look(dir.path()).unwrap().removed().collect();
+    assert_eq!(removed, [("lost", Sequence(6), Sequence(9))]);
+    let lines = [
+        r#"5 2f7d0b282bd22b98:5 /other other bus-5 1767225599975 1767225605000 false [] {"deviceId":"bus-5","sequence":"5"}"#,
+        r#"9 a506e013d718490a:9 /other other - 1767225599955 1767225609000 false [] {"deviceId":"bus-9","sequence":"9"}"#,
+        r#"10 a506e013d718490a:10 /endpoint test bus-10 1767225599950 1767225610000 true [shift=[97, 10] empty=[]] {"deviceId":"bus-10","sequence":"10"}"#,
+        r#"11 a506e013d718490a:11 /other other bus-11 1767225599945 1767225611000 false [] {"deviceId":"bus-11","sequence":"11"}"#,
+    ];
+    assert_eq!(whole_records(&mut spool), lines);
+    let end = spool.reader.position();
+    spool.reader.advance_watermark(end);
+    wait_until("all of it is freed", || segments(dir.path()).is_empty());
+    let books = Ledger { accepted: 12, delivered: 9, lost: 3, ..Ledger::default() };
+    assert_eq!(spool.writer.ledger(), books);
+    let kept = dir.path().join("quarantine").join("seg-00000000000000000006-0000");
+    assert!(kept.exists(), "the damaged one is kept");
 }
 
 #[test]

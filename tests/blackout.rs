@@ -6,8 +6,12 @@
 //! on some of it the program itself starts again, and the power is cut once more before it is
 //! ready.
 //!
+//! The power is cut at random, and before syncs that a run of the program was seen to make while it
+//! rotates, seals and frees: those of commits, which are nearly all, and the others each by themselves.
+//!
 //! `power.rs` looks at every sync one by one, with small segments. `WAYSTATION_SEED` repeats a
-//! run's choices, `WAYSTATION_POWER_CUTS` makes it longer.
+//! run's choices, `WAYSTATION_POWER_CUTS` makes it longer; as many as there are syncs cut before
+//! each of them.
 
 mod medium;
 mod support;
@@ -16,18 +20,28 @@ use fastrand::Rng;
 use medium::crash::Keep;
 use medium::disk::{Access, Layers};
 use medium::mount::{Inserted, Mount};
+use medium::tree::{ROOT, Tree};
 use medium::{cuts, random};
 use rustix::io::Errno;
 use rustix::process::Signal;
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
 use std::sync::{Arc, Condvar, Mutex};
 use support::fleet::{Fleet, Sent, device_of};
 use support::kafka::{Kafka, Reader};
 use support::service::{Service, Site};
 use support::witness::Witness;
 use support::{PATIENCE, until};
+use waystation::record::Sequence;
 use waystation::spool::{self, Config};
 
 const DEVICES: usize = 16;
+/// Bytes of noise in a message.
+const NOISE: usize = 32;
+/// The same, of messages that soon fill a segment.
+const LARGE: usize = 16_000;
 /// Where the spool lies on a disk.
 const PLACE: &str = "spool";
 
@@ -37,26 +51,82 @@ struct Power(Arc<(Mutex<State>, Condvar)>);
 
 #[derive(Default)]
 struct State {
-    /// So many more accesses of this kind are answered; of any kind but reading without one.
-    left: Option<(u64, Option<Access>)>,
+    /// So many more of these are answered.
+    left: Option<(u64, Which)>,
+    syncs: Syncs,
+    segments: Segments,
     off: bool,
     /// The process is dead: what still waits for an answer may go.
     over: bool,
+}
+
+/// Some of the accesses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Which {
+    /// Any but reading.
+    Changes,
+    Only(Access),
+    /// A sync of a segment's data file.
+    DataSyncs,
+    /// A sync of anything else.
+    OtherSyncs,
+}
+
+impl Which {
+    fn is(self, access: Access, of_data: bool) -> bool {
+        match self {
+            Self::Changes => access != Access::Read,
+            Self::Only(kind) => access == kind,
+            Self::DataSyncs => access == Access::Sync && of_data,
+            Self::OtherSyncs => access == Access::Sync && !of_data,
+        }
+    }
+}
+
+/// How many syncs there were.
+#[derive(Debug, Clone, Copy, Default)]
+struct Syncs {
+    data: u64,
+    other: u64,
+}
+
+/// The segments on the disk. Who asks the mount for them may wait for a disk that is off.
+#[derive(Debug, Default)]
+struct Segments {
+    seen: BTreeSet<OsString>,
+    there: BTreeSet<OsString>,
+}
+
+impl Segments {
+    fn look(&mut self, now: &Tree) {
+        let spool = now.names(ROOT).and_then(|names| now.names(*names.get(OsStr::new(PLACE))?));
+        let names = spool.into_iter().flat_map(BTreeMap::keys);
+        self.there = names.filter(|name| name.as_bytes().starts_with(b"seg-")).cloned().collect();
+        self.seen.extend(self.there.iter().cloned());
+    }
 }
 
 impl Power {
     fn of(disk: &Inserted) -> Self {
         let power = Self::default();
         let seen = power.clone();
-        disk.disk().guard(Box::new(move |access, _, _| seen.ask(access)));
+        disk.disk().guard(Box::new(move |access, inode, layers| {
+            let of_data = access == Access::Sync && layers.now.is_called(inode, "db");
+            if Which::OtherSyncs.is(access, of_data) {
+                seen.0.0.lock().unwrap().segments.look(&layers.now);
+            }
+            seen.ask(access, of_data)
+        }));
         power
     }
 
-    fn ask(&self, access: Access) -> Result<(), Errno> {
+    fn ask(&self, access: Access, of_data: bool) -> Result<(), Errno> {
         let (state, changed) = &*self.0;
         let mut state = state.lock().unwrap();
-        if let Some((left, kind)) = &mut state.left
-            && kind.map_or(access != Access::Read, |kind| kind == access)
+        state.syncs.data += u64::from(Which::DataSyncs.is(access, of_data));
+        state.syncs.other += u64::from(Which::OtherSyncs.is(access, of_data));
+        if let Some((left, which)) = &mut state.left
+            && which.is(access, of_data)
         {
             match left.checked_sub(1) {
                 Some(fewer) => *left = fewer,
@@ -70,9 +140,13 @@ impl Power {
         Err(Errno::NODEV)
     }
 
-    /// The power is cut after so many more accesses of this kind.
-    fn cut_after(&self, accesses: u64, kind: Option<Access>) {
-        self.0.0.lock().unwrap().left = Some((accesses, kind));
+    /// The power is cut after so many more of these accesses.
+    fn cut_after(&self, accesses: u64, which: Which) {
+        self.0.0.lock().unwrap().left = Some((accesses, which));
+    }
+
+    fn syncs(&self) -> Syncs {
+        self.0.0.lock().unwrap().syncs
     }
 
     fn is_off(&self) -> bool {
@@ -104,8 +178,9 @@ impl Blackout {
         site(disk, servers.as_deref())
     }
 
-    /// Reads what is left; all that was acknowledged is there once and in order, or Kafka's.
-    fn check(&self, mount: &Mount, left: Layers) {
+    /// Reads what is left; all that was acknowledged is there once and in order, or Kafka's. Gives
+    /// how many of the acknowledged ones are Kafka's alone.
+    fn check(&self, mount: &Mount, left: Layers) -> usize {
         let disk = mount.insert(left);
         let config = Config { min_free: 0, ..Config::new(disk.path().join(PLACE)) };
         let mut spool = spool::open(config).expect("the start needs no hand");
@@ -116,28 +191,43 @@ impl Blackout {
         let mut records = 0;
         while let Some(block) = spool.reader.next_block().unwrap() {
             for record in block.records() {
-                let value: serde_json::Value = serde_json::from_slice(record.value).unwrap();
-                let device = value["deviceId"].as_str().and_then(device_of).unwrap();
-                let number = value["sequence"].as_str().and_then(|n| n.parse().ok()).unwrap();
-                kept.see(device, number, record.id);
+                let value: Value<'_> = serde_json::from_slice(record.value).unwrap();
+                let device = device_of(value.device_id).unwrap();
+                kept.see(device, value.sequence.parse().unwrap(), record.id);
                 records += 1;
             }
         }
         assert_eq!(kept.distinct(), records, "a record is there twice");
         assert_eq!(ledger.spooled, records);
-        if let Some((_, reader)) = &self.kafka {
-            until("what is not in the spool is Kafka's", || {
-                let delivered = reader.witness();
-                kept.missing(&self.sent).all(|(device, place)| delivered.has(device, place))
-            });
-        } else {
+        let Some((_, reader)) = &self.kafka else {
             kept.compare(&self.sent);
-        }
+            return 0;
+        };
+        assert!(!kept.has_wrongs(), "{kept:?}");
+        until("what is not in the spool is Kafka's", || {
+            let delivered = reader.witness();
+            kept.missing(&self.sent).all(|(device, number)| delivered.has(device, number - 1))
+        });
+        kept.missing(&self.sent).count()
+    }
+
+    /// Checks what each kind of cut may leave. Gives the most that was Kafka's alone.
+    fn check_each(&self, mount: &Mount, random: &mut Rng) -> usize {
+        let each = Keep::ALL.into_iter().map(|keep| self.check(mount, self.crash(keep, random)));
+        each.max().unwrap_or(0)
     }
 
     fn crash(&self, keep: Keep, random: &mut Rng) -> Layers {
         self.left.crash(keep, random)
     }
+}
+
+/// The part of a record's value that names the message; a 64-bit number is a string in its JSON.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Value<'a> {
+    device_id: &'a str,
+    sequence: &'a str,
 }
 
 fn site(disk: &Inserted, servers: Option<&str>) -> Site {
@@ -146,44 +236,113 @@ fn site(disk: &Inserted, servers: Option<&str>) -> Site {
     site
 }
 
-/// Devices post, and then the power is cut.
-fn black_out(mount: &Mount, with_kafka: bool, random: &mut Rng) -> Blackout {
-    let kafka = with_kafka.then(Kafka::start);
-    let kafka = kafka.map(|kafka| {
-        let reader = kafka.read_along();
-        (kafka, reader)
-    });
-    let disk = mount.insert(Layers::new());
-    let power = Power::of(&disk);
-    let site = site(&disk, kafka.as_ref().map(|(kafka, _)| kafka.servers()).as_deref());
-    let service = site.start();
-    let fleet = Fleet::start(site.ingest, DEVICES);
-    fleet.until_more(random.u64(1..2_000));
-    let kind = [None, Some(Access::Sync), Some(Access::Grow)][random.usize(..3)];
-    power.cut_after(random.u64(..40), kind);
-    until("the power is off", || power.is_off());
-    power.kill(service);
-    until("every device has noticed", || fleet.waiting() == 0);
-    let sent = fleet.stop();
-    assert!(sent.refusals().is_empty(), "{:?}", sent.refusals());
-    Blackout { left: disk.layers(), sent, kafka }
+/// The program on a disk with devices that post to it.
+struct Load {
+    kafka: Option<(Kafka, Reader)>,
+    disk: Inserted,
+    power: Power,
+    service: Service,
+    fleet: Fleet,
+    // Its files go with it.
+    _site: Site,
 }
 
-/// Fails without `sync_data` in `SledStore::sync`, and when an acknowledgement is given before it.
+impl Load {
+    /// `cut`: after how many of which accesses the power is cut, from before the program's start on.
+    fn begin(mount: &Mount, with_kafka: bool, noise: usize, cut: Option<(u64, Which)>) -> Self {
+        let kafka = with_kafka.then(|| {
+            let kafka = Kafka::start();
+            let reader = kafka.read_along();
+            (kafka, reader)
+        });
+        let disk = mount.insert(Layers::new());
+        let power = Power::of(&disk);
+        let site = site(&disk, kafka.as_ref().map(|(kafka, _)| kafka.servers()).as_deref());
+        let service = match cut {
+            Some((accesses, which)) => {
+                power.cut_after(accesses, which);
+                site.launch()
+            }
+            None => site.start(),
+        };
+        let fleet = Fleet::start_large(site.ingest, DEVICES, noise);
+        Self { kafka, disk, power, service, fleet, _site: site }
+    }
+
+    /// Until two segments were filled and sealed, and freed where Kafka takes them; or until the power
+    /// is off.
+    fn until_rotated(&self) {
+        until("two segments are done with", || {
+            let state = self.power.0.0.lock().unwrap();
+            let Segments { seen, there } = &state.segments;
+            let freed = || seen.iter().take(2).all(|old| !there.contains(old));
+            state.off || seen.len() > 2 && (self.kafka.is_none() || freed())
+        });
+    }
+
+    /// The power goes off, or is off already.
+    fn end(self) -> Blackout {
+        self.power.kill(self.service);
+        let fleet = self.fleet;
+        until("every device has noticed", || fleet.waiting() == 0);
+        let sent = fleet.stop();
+        assert!(sent.refusals().is_empty(), "{:?}", sent.refusals());
+        Blackout { left: self.disk.layers(), sent, kafka: self.kafka }
+    }
+}
+
+/// What there is of Kafka when the power is cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Link {
+    Never,
+    There,
+    /// It was there, and records came since it is not.
+    Gone,
+}
+
+/// Devices post, and then the power is cut.
+fn black_out(mount: &Mount, link: Link, random: &mut Rng) -> Blackout {
+    let load = Load::begin(mount, link != Link::Never, NOISE, None);
+    load.fleet.until_more(random.u64(1..2_000));
+    let look = || spool::outside::look(&load.disk.path().join(PLACE)).ok();
+    let mark = || look().and_then(|view| view.acknowledged()).unwrap_or_default();
+    if let Some((kafka, _)) = &load.kafka {
+        // Otherwise all of it would still be there, and nothing be Kafka's alone.
+        until("the disk knows of deliveries", || {
+            look().is_some_and(|view| view.watermark() > Sequence(0))
+        });
+        if link == Link::Gone {
+            kafka.take_away();
+            let before = mark();
+            until("the disk knows of records that wait", || mark() > before.plus(200));
+        }
+    }
+    let which = [Which::Changes, Which::Only(Access::Sync), Which::Only(Access::Grow)];
+    load.power.cut_after(random.u64(..40), which[random.usize(..3)]);
+    until("the power is off", || load.power.is_off());
+    let blackout = load.end();
+    if let Some((kafka, _)) = &blackout.kafka {
+        kafka.give_back();
+    }
+    blackout
+}
+
+/// Fails without `sync_data` in `SledStore::sync`, when an acknowledgement is given before it, and when
+/// the watermark that is written down leads what Kafka has.
 #[test]
 fn every_acknowledged_record_survives_power_cuts_under_load() {
     let Some(mount) = Mount::new() else { return };
     let mut random = random();
     for cut in 0..cuts(6) {
-        let blackout = black_out(&mount, cut % 2 == 1, &mut random);
-        for keep in Keep::ALL {
-            blackout.check(&mount, blackout.crash(keep, &mut random));
-        }
+        let link = [Link::Never, Link::There, Link::Gone][usize::try_from(cut % 3).unwrap()];
+        let blackout = black_out(&mount, link, &mut random);
+        let kafkas = blackout.check_each(&mount, &mut random);
+        assert_eq!(kafkas > 0, blackout.kafka.is_some(), "acknowledged, and Kafka's alone");
 
         // The program itself, and a second cut before or right after it is ready.
         let disk = mount.insert(blackout.crash(Keep::Some, &mut random));
         let power = Power::of(&disk);
-        power.cut_after(random.u64(..20), None);
+        power.cut_after(random.u64(..20), Which::Changes);
         let service = blackout.site(&disk).launch();
         let begun = std::time::Instant::now();
         until("the power is off again", || power.is_off() || begun.elapsed() > PATIENCE / 60);
@@ -204,4 +363,33 @@ fn every_acknowledged_record_survives_power_cuts_under_load() {
         }
         service.stop();
     }
+}
+
+/// Fails without the sync of the parent in `LiveSegment::create`, at any segment but the first.
+#[test]
+fn a_cut_before_any_sync_of_a_program_that_rotates_costs_nothing() {
+    let Some(mount) = Mount::new() else { return };
+    let mut random = random();
+    let mut at_the_end = 0;
+    for with_kafka in [false, true] {
+        let load = Load::begin(&mount, with_kafka, LARGE, None);
+        load.until_rotated();
+        let syncs = load.power.syncs();
+        load.end().check_each(&mount, &mut random);
+        println!("with Kafka: {with_kafka}; {syncs:?}");
+        for (which, all, usual) in
+            [(Which::DataSyncs, syncs.data, 2), (Which::OtherSyncs, syncs.other, 4)]
+        {
+            let cuts = cuts(usual).min(all);
+            for cut in 0..cuts {
+                // One in each of as many parts of the run.
+                let spared = random.u64(cut * all / cuts..(cut + 1) * all / cuts);
+                let load = Load::begin(&mount, with_kafka, LARGE, Some((spared, which)));
+                load.until_rotated();
+                at_the_end += u64::from(!load.power.is_off());
+                load.end().check_each(&mount, &mut random);
+            }
+        }
+    }
+    println!("{at_the_end} runs made fewer syncs, and were cut at their end");
 }

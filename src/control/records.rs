@@ -19,7 +19,7 @@ const AGAIN_AFTER: Duration = Duration::from_millis(5);
 pub struct Refused {
     /// How many were made durable all the same.
     pub imported: u64,
-    /// Which line it was, from 0 on.
+    /// The first that was not, from 0 on.
     pub line: u64,
     pub why: Why,
 }
@@ -44,8 +44,9 @@ pub async fn append(writer: &SpoolWriter, lines: &[u8]) -> Result<u64, Refused> 
             Err(error) => Err(error.into()),
         };
         if let Err(why) = appended {
-            // What went before it is durable or not, whatever became of this one.
-            let imported = batch.durable().await.unwrap_or_else(|refused| refused.imported);
+            // What went before it is durable or not, whatever became of this one; what was refused
+            // of it comes first.
+            let imported = batch.durable().await?;
             return Err(Refused { imported, line: number, why });
         }
     }
@@ -103,5 +104,45 @@ impl Batch {
         first.map_or(Ok(imported), |(line, error)| {
             Err(Refused { imported, line, why: error.into() })
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spool::{self, Config};
+    use std::fmt::Write as _;
+
+    /// Fails when what the commit thread refused is not asked for once a later line is refused at
+    /// once: on a disk that has become full that is how an import ends.
+    #[test]
+    fn the_first_line_that_is_not_in_the_spool_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        // Room for the commit's reserve and a part of the lines. Few of them wait at a time, so that
+        // many are still to come when the spool is full.
+        let (max_size, max_pending) = (8 << 20, 64 << 10);
+        let config = Config { max_size, max_pending, min_free: 0, ..Config::new(dir.path()) };
+        let spool = spool::open(config).unwrap();
+        let mut lines = String::new();
+        for number in 0..20_000 {
+            let noise: String = std::iter::repeat_with(fastrand::alphanumeric).take(400).collect();
+            writeln!(
+                lines,
+                "{{\"sequence\":{number},\"id\":\"00000000deadbeef:{number}\",\
+                 \"received\":\"2026-01-01T00:00:00.000Z\",\"timestamp\":0,\"path\":\"/p\",\
+                 \"topic\":\"t\",\"key\":null,\"headers\":{{}},\"value\":\"{noise}\"}}"
+            )
+            .unwrap();
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let refused = runtime.block_on(async {
+            tokio::spawn(spool.acks.run());
+            append(&spool.writer, lines.as_bytes()).await.unwrap_err()
+        });
+        assert!(matches!(refused.why, Why::Append(AppendError::Full(_))), "{refused:?}");
+        assert!(refused.imported > 0, "{refused:?}");
+        assert_eq!(spool.writer.ledger().accepted, refused.imported);
+        assert_eq!(refused.line, refused.imported, "the lines before it are there");
+        spool.writer.close().unwrap();
     }
 }

@@ -8,7 +8,9 @@ use hyper::Method;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
+use std::io::Read as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::{Duration, UNIX_EPOCH};
@@ -642,7 +644,7 @@ fn a_bad_line_is_named_with_what_is_wrong_and_what_was_imported_before_it() {
         let service = running.then(|| site.start());
         let mut command = site.command("spool");
         command.args(["import", "-"]).stdin(fs::File::open(&file).unwrap());
-        complaint(command.output().unwrap(), "1,499 records before it were imported");
+        complaint(command.output().unwrap(), "1,499 records were imported");
         let text = lines(&said(&site, &["export", "--from", &before.to_string()], 0));
         assert_eq!(text.len(), 1_499);
         drop(service);
@@ -650,6 +652,29 @@ fn a_bad_line_is_named_with_what_is_wrong_and_what_was_imported_before_it() {
     let says =
         said(&site, &["import", "--dry-run", site.root().join("in.ndjson").to_str().unwrap()], 66);
     assert_eq!(says, "");
+}
+
+/// A connection that breaks in the first batch says nothing of what was made durable. Fails without
+/// `Failure::Unknown`: the command then says that nothing was imported.
+#[test]
+fn an_import_whose_connection_breaks_does_not_claim_to_know_what_was_imported() {
+    let site = Site::new(None);
+    fs::create_dir(site.spool()).unwrap();
+    let listener = UnixListener::bind(site.spool().join("socket")).unwrap();
+    let service = std::thread::spawn(move || {
+        // It takes the request, and is gone before it answers.
+        let read = listener.accept().unwrap().0.read(&mut [0; 4096]).unwrap();
+        assert!(read > 0);
+    });
+    let file = site.root().join("in.ndjson");
+    fs::write(&file, odd_lines(3)).unwrap();
+    let output = spool(&site, &["import", file.to_str().unwrap()]);
+    service.join().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let says = String::from_utf8(output.stderr).unwrap();
+    assert!(says.contains("from line 1 on: the connection to the service broke"), "{says}");
+    assert!(says.contains("what of those lines was imported is not known"), "{says}");
+    assert!(!says.contains("nothing was imported"), "{says}");
 }
 
 /// Holds that a dry run works on a shadow (`repair.rs`), and that the shadow shows a start all that

@@ -2,7 +2,7 @@
 //!
 //! They keep their ids: imported twice, a record is sent twice under one id, and consumers that
 //! drop repeats keep it once. A file is read through before anything is imported, so that one that
-//! was cut off or mangled on its way changes nothing.
+//! was cut off within a line, or holds a line that is no record any more, changes nothing.
 
 use super::door::{Door, DoorError};
 use super::place;
@@ -36,8 +36,13 @@ enum Failure {
         number: u64,
         why: String,
     },
-    /// From this line on nothing was taken, or not surely.
+    /// From this line on not all was taken.
     Door {
+        number: u64,
+        why: String,
+    },
+    /// What of the lines from this one on was taken nobody said.
+    Unknown {
         number: u64,
         why: String,
     },
@@ -101,7 +106,7 @@ pub fn run(args: &Args, config: &Path) -> u8 {
                 imported += some;
                 return Err(Failure::Door { number: number + line, why });
             }
-            Err(error) => return Err(Failure::Door { number, why: error.to_string() }),
+            Err(error) => return Err(Failure::Unknown { number, why: error.to_string() }),
         }
         Ok(())
     });
@@ -123,14 +128,25 @@ fn failed(args: &Args, imported: u64, failure: &Failure) -> u8 {
     let file = args.file.display();
     let so_far = match imported {
         0 => "nothing was imported".to_owned(),
-        1 => "one record before it was imported".to_owned(),
-        some => format!("{} records before it were imported", words::thousands(some)),
+        1 => "one record was imported".to_owned(),
+        some => format!("{} records were imported", words::thousands(some)),
     };
     let (says, code) = match failure {
         Failure::Read(error) => (format!("cannot read {file}: {error}"), exit::NO_INPUT),
         Failure::Line { number, why } => (format!("{file}, line {number}: {why}"), exit::DATA),
         Failure::Door { number, why } => {
             (format!("{file}, from line {number} on: {why}"), exit::FAILURE)
+        }
+        Failure::Unknown { number, why } => {
+            let says = format!(
+                "{file}, from line {number} on: {why}; what of those lines was imported is not \
+                 known (importing the file again repeats records under the ids that they have)"
+            );
+            terminal::complain(&match imported {
+                0 => says,
+                _ => format!("{says}; before them {so_far}"),
+            });
+            return exit::FAILURE;
         }
     };
     terminal::complain(&format!("{says}; {so_far}"));

@@ -125,6 +125,12 @@ pub struct Spool {
     pub segments: u64,
     /// Since the oldest waiting record was received.
     pub oldest_age_seconds: Option<f64>,
+    /// Records that an export with `--remove` holds back from Kafka.
+    #[serde(default)]
+    pub held_records: u64,
+    /// Since it does.
+    #[serde(default)]
+    pub held_seconds: Option<f64>,
     /// Until records are refused, at the growth of the last minutes; `None` while the backlog
     /// does not grow, and while records are refused already.
     pub full_in_seconds: Option<f64>,

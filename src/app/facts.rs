@@ -205,6 +205,8 @@ impl Source for Facts {
                 max_bytes: depth.max_bytes,
                 segments: depth.segments,
                 oldest_age_seconds: depth.oldest.map(|then| age_seconds(Millis::now(), then)),
+                held_records: depth.held.map_or(0, |held| held.records),
+                held_seconds: depth.held.map(|held| held.since.elapsed().as_secs_f64()),
                 full_in_seconds: estimates.full_in_seconds,
                 syncs_per_day: estimates.syncs_per_day,
                 bytes_written_per_day: estimates.bytes_written_per_day,

@@ -125,6 +125,11 @@ fn spool(status: &Snapshot) -> Vec<(&'static str, String)> {
     if let Some(age) = spool.oldest_age_seconds {
         lines.push(("oldest", words::duration(age)));
     }
+    if let Some(seconds) = spool.held_seconds {
+        let held = words::count(spool.held_records, "record");
+        lines
+            .push(("held back", format!("{held}, by an export, for {}", words::duration(seconds))));
+    }
     if let Some(seconds) = spool.full_in_seconds {
         lines.push(("full in", words::about(seconds)));
     }

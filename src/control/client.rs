@@ -1,8 +1,10 @@
 //! How a command asks a running service to do something.
 //!
 //! Requests are sent from the calling thread and waited for. The connection itself, and what keeps
-//! it open while the command is busy otherwise, are driven by a thread of its own: so what is held
-//! stays held while the command makes progress, and is given back when it is stopped or killed.
+//! it open while the command is busy otherwise, are driven by a thread of its own. While something
+//! is held that thread asks nothing unless the command has moved on ([`Client::moved`]): so what is
+//! held stays held while the command makes progress, and is given back when it is stopped or killed,
+//! or hangs at a medium that does not answer.
 
 use super::answer::{Imported, Problem, Range, Ranges, Removed};
 use super::{SOCKET, path_in};
@@ -18,6 +20,7 @@ use serde::de::DeserializeOwned;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::runtime::{Builder, Runtime};
@@ -51,6 +54,15 @@ pub enum ClientError {
 pub struct Client {
     runtime: Runtime,
     sender: Arc<Mutex<SendRequest<Full<Bytes>>>>,
+    life: Arc<Life>,
+}
+
+/// What the thread that keeps the connection open goes by.
+#[derive(Debug, Default)]
+struct Life {
+    holds: AtomicBool,
+    /// Since the last beat.
+    moved: AtomicBool,
 }
 
 impl Client {
@@ -74,29 +86,40 @@ impl Client {
             tokio::spawn(async move { drop(connection.await) });
             Ok(Arc::new(Mutex::new(sender)))
         })?;
-        let kept = Arc::clone(&sender);
+        let life = Arc::new(Life::default());
+        let (kept, seen) = (Arc::clone(&sender), Arc::clone(&life));
         runtime.spawn(async move {
             loop {
                 tokio::time::sleep(BEAT).await;
+                if seen.holds.load(Relaxed) && !seen.moved.swap(false, Relaxed) {
+                    continue;
+                }
                 let beat = exchange(&kept, Method::GET, "/", Bytes::new());
                 if beat.await.is_err() {
                     return; // the next request says why
                 }
             }
         });
-        Ok(Self { runtime, sender })
+        Ok(Self { runtime, sender, life })
     }
 
     /// Keeps what waits of `first` to `end` (exclusive) from Kafka for as long as this connection
-    /// lives; gives what of it is held.
+    /// lives; gives what of it is held. It lives only while [`Client::moved`] is called every few
+    /// seconds.
     pub fn hold(
         &self,
         first: Sequence,
         end: Sequence,
     ) -> Result<(Sequence, Sequence), ClientError> {
         let asked = Range { first: first.0, end: end.0 };
+        self.life.holds.store(true, Relaxed);
         let held: Range = self.ask("/spool/hold", json(&asked)?)?;
         Ok((Sequence(held.first), Sequence(held.end)))
+    }
+
+    /// The command has made progress with what it holds.
+    pub fn moved(&self) {
+        self.life.moved.store(true, Relaxed);
     }
 
     /// Takes what of these ranges is held out of the spool, for good; gives how many it were.
@@ -151,4 +174,47 @@ async fn exchange(
     };
     let late = |_| broken(&format!("no answer within {} s", WITHIN.as_secs()));
     tokio::time::timeout(WITHIN, answered).await.map_err(late)?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read as _, Write as _};
+    use std::os::unix::net::UnixListener;
+
+    /// Fails without the beats, and when they do not go by what moved on (that they stop then is
+    /// held by `tests/carry.rs`).
+    #[test]
+    fn what_is_held_is_kept_by_a_command_that_moves_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(dir.path().join(SOCKET)).unwrap();
+        let service = std::thread::spawn(move || {
+            let mut stream = listener.accept().unwrap().0;
+            let mut asked = Vec::new();
+            while asked.last().is_none_or(|path| path != "/") {
+                let mut bytes = Vec::new();
+                let mut some = [0; 4096];
+                // Its whole head; the small body comes with it.
+                while !bytes.windows(4).any(|end| end == b"\r\n\r\n") {
+                    let read = stream.read(&mut some).unwrap();
+                    assert!(read > 0, "the client went away after {asked:?}");
+                    bytes.extend_from_slice(&some[..read]);
+                }
+                let head = String::from_utf8_lossy(&bytes).into_owned();
+                asked.push(head.split(' ').nth(1).unwrap().to_owned());
+                let answer = r#"{"first":0,"end":9}"#;
+                let length = answer.len();
+                write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{answer}")
+                    .unwrap();
+            }
+            asked
+        });
+        let client = Client::connect(dir.path()).unwrap();
+        client.hold(Sequence(0), Sequence(9)).unwrap();
+        while !service.is_finished() {
+            client.moved();
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(service.join().unwrap(), ["/spool/hold", "/"]);
+    }
 }

@@ -12,7 +12,8 @@
 //! | `POST /spool/records` | lines of an export | makes the records durable here; gives `{"imported":…}` |
 //!
 //! What is held belongs to its connection: it is given back when that ends, however it ends, and a
-//! connection ends when nothing was asked for half a minute. The records themselves are not sent:
+//! connection ends when nothing was asked for half a minute: a client that holds something asks only
+//! when it has moved on. The records themselves are not sent:
 //! whoever may use the socket may read the files.
 //!
 //! Like the admin listener it never stops ingest: what keeps it from listening is said in the

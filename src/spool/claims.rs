@@ -3,14 +3,22 @@
 //! Pure. It deliberately does not know what is removed already: `progress.rs` does.
 
 use crate::record::Sequence;
+use std::time::Instant;
 
 /// Who may have which record, beside what is listed as removed.
 #[derive(Debug, Clone)]
 pub struct Claims {
     /// Everything below was handed to the reader's owner, at some time since the start.
     handed: Sequence,
-    /// What an operator is about to take out.
-    held: Option<(Sequence, Sequence)>,
+    /// What an operator is about to take out, and since when.
+    held: Option<(Sequence, Sequence, Instant)>,
+}
+
+/// What is kept from the reader while an operator takes it out.
+#[derive(Debug, Clone, Copy)]
+pub struct Held {
+    pub records: u64,
+    pub since: Instant,
 }
 
 impl Claims {
@@ -21,14 +29,14 @@ impl Claims {
 
     /// Whether none of these was handed out or is held.
     pub fn are_free(&self, first: Sequence, end: Sequence) -> bool {
-        let held = self.held.is_some_and(|(from, until)| from < end && first < until);
+        let held = self.held.is_some_and(|(from, until, _)| from < end && first < until);
         first >= self.handed && !held
     }
 
     /// Where reading from `from` on must stop, at the latest at `end`.
     pub fn limit(&self, from: Sequence, end: Sequence) -> Sequence {
         match self.held {
-            Some((first, until)) if from < until => end.min(first.max(from)),
+            Some((first, until, _)) if from < until => end.min(first.max(from)),
             _ => end,
         }
     }
@@ -38,11 +46,12 @@ impl Claims {
         self.handed = self.handed.max(end);
     }
 
-    /// Holds what of `first` to `end` was never handed out.
+    /// Holds, from `now` on, what of `first` to `end` was never handed out.
     pub fn hold(
         &mut self,
         first: Sequence,
         end: Sequence,
+        now: Instant,
     ) -> Result<(Sequence, Sequence), HoldError> {
         let first = first.max(self.handed);
         if self.held.is_some() {
@@ -51,8 +60,13 @@ impl Claims {
         if first >= end {
             return Err(HoldError::Nothing);
         }
-        self.held = Some((first, end));
+        self.held = Some((first, end, now));
         Ok((first, end))
+    }
+
+    /// What is held, as first, end, and since when.
+    pub fn held(&self) -> Option<(Sequence, Sequence, Instant)> {
+        self.held
     }
 
     /// Nothing is held any more.

@@ -80,7 +80,7 @@ mod writer;
 
 pub use batch::{Acks, Append};
 pub use block::Block;
-pub use claims::HoldError;
+pub use claims::{Held, HoldError};
 pub use config::{Config, WhenFull};
 pub use reader::{ReadError, SpoolReader};
 pub use removal::Hold;
@@ -285,6 +285,8 @@ pub struct Depth {
     pub segments: u64,
     /// When the oldest waiting record was received, going by whole blocks.
     pub oldest: Option<Millis>,
+    /// What an operator's hand keeps from the reader.
+    pub held: Option<Held>,
     /// Since this process started.
     pub syncs: u64,
     /// Bytes of blocks, since this process started.

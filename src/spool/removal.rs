@@ -12,7 +12,7 @@
 
 use super::block::Block;
 use super::catalog::Entry;
-use super::claims::HoldError;
+use super::claims::{Held, HoldError};
 use super::dir;
 use super::keeper::Chore;
 use super::mutex::lock;
@@ -24,6 +24,7 @@ use crate::record::Sequence;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
+use std::time::Instant;
 
 /// What became of a loss that was reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,6 +144,14 @@ impl Books {
         self.claims.are_free(first, end) && !removed
     }
 
+    /// What is held of the records that are there.
+    pub fn held(&self) -> Option<Held> {
+        let (first, end, since) = self.claims.held()?;
+        let ranges = self.progress.ranges().iter();
+        let removed: u64 = ranges.map(|r| r.end.min(end).since(r.first.max(first))).sum();
+        Some(Held { records: end.since(first).saturating_sub(removed), since })
+    }
+
     /// `Ok` means that the removal survives a power cut; on an error nothing is changed.
     fn remove(
         &mut self,
@@ -184,7 +193,7 @@ impl Hold {
         end: Sequence,
     ) -> Result<Self, HoldError> {
         let end = end.min(shared.published());
-        let (first, end) = lock(&shared.books).claims.hold(first, end)?;
+        let (first, end) = lock(&shared.books).claims.hold(first, end, Instant::now())?;
         Ok(Self { shared, keeper, first, end })
     }
 

@@ -257,6 +257,7 @@ impl Shared {
             (catalog.raw_bytes_from(watermark), catalog.len() as u64, oldest)
         };
         let aside = lock(&self.aside).clone();
+        let held = lock(&self.books).held();
         Depth {
             records: ledger.spooled,
             bytes,
@@ -268,6 +269,7 @@ impl Shared {
             free_bytes: self.free_bytes().unwrap_or(0).saturating_sub(self.config.min_free),
             segments,
             oldest: if ledger.spooled == 0 { None } else { oldest },
+            held,
             syncs: self.stats.syncs.load(Relaxed),
             bytes_written: self.stats.bytes_written.load(Relaxed),
             commits: self.stats.commits.snapshot(),

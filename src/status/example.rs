@@ -30,6 +30,8 @@ pub(crate) fn snapshot() -> Snapshot {
             max_bytes: 2 << 30,
             segments: 1,
             oldest_age_seconds: None,
+            held_records: 0,
+            held_seconds: None,
             full_in_seconds: None,
             syncs_per_day: 1_900_000,
             bytes_written_per_day: 4_831_838_208,

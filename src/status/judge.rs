@@ -8,6 +8,7 @@
 //! | sending is paused until somebody acts | no Kafka is configured | |
 //! | records are lost, or the books do not balance | there are dead letters, or a topic is held | |
 //! | the disk is full within the hour | a part of the service is in trouble | |
+//! | | an export has held records back for long | |
 //!
 //! An outage alone is no emergency: nothing is lost by it until the disk is full.
 //! Pure: it reads the snapshot and nothing else, no clock above all.
@@ -19,6 +20,8 @@ use super::{Cause, IngestState, Kafka, KafkaState, Route, Snapshot, Verdict};
 const FULL_SOON: f64 = 3_600.0;
 /// Kafka should have answered this many seconds after the start.
 const CONNECTED_BY: f64 = 60.0;
+/// An export that holds records back for longer than this may have been forgotten.
+const HELD_LONG: f64 = 600.0;
 
 /// What the snapshot's `verdict` and `sentence` say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +65,7 @@ pub fn judge(facts: &Snapshot, troubles: &[String]) -> Judgement {
         said.say(Verdict::Attention, format!("{} {are}", count(facts.ledger.dead, "record")));
     }
     held(&facts.routes, &mut said);
+    exporting(facts, &mut said);
     for trouble in troubles {
         said.say(Verdict::Attention, trouble.trim_end_matches('.').to_owned());
     }
@@ -205,6 +209,8 @@ fn quiet(facts: &Snapshot) -> String {
     match (facts.kafka.state, ledger.spooled) {
         (_, 0) if ledger.accepted == 0 => "no record has come yet".to_owned(),
         (_, 0) if ledger.delivered == ledger.accepted => "everything is delivered".to_owned(),
+        // Those that are held, and those behind them, are not.
+        (_, records) if facts.spool.held_seconds.is_some() => waiting(records),
         (KafkaState::Connected, 1) => "one record is on its way".to_owned(),
         (KafkaState::Connected, many) if many > 1 => {
             format!("{} records are on their way", thousands(many))
@@ -251,6 +257,14 @@ fn held(routes: &[Route], said: &mut Said) {
             said.say(Verdict::Attention, text);
         }
     }
+}
+
+/// An export that takes records out: none of them goes to Kafka meanwhile, and none behind them.
+fn exporting(facts: &Snapshot, said: &mut Said) {
+    let Some(seconds) = facts.spool.held_seconds else { return };
+    let records = count(facts.spool.held_records, "record");
+    let text = format!("an export has held {records} back from Kafka for {}", duration(seconds));
+    said.say(if seconds > HELD_LONG { Verdict::Attention } else { Verdict::Ok }, text);
 }
 
 fn were(number: u64) -> String {

@@ -65,6 +65,8 @@ pub enum Access {
     Grow,
     /// A new file or directory.
     Create,
+    /// One more name of a file.
+    Link,
     Rename,
     Remove,
     Sync,
@@ -135,6 +137,16 @@ impl Disk {
         self.layers.next_inode += 1;
         self.layers.change(Op::Create { at, inode, kind });
         Ok(inode)
+    }
+
+    pub fn link(&mut self, inode: Inode, at: Place) -> Result<(), Errno> {
+        self.ask(Access::Link, at.0)?;
+        if self.find(at.0, &at.1).is_ok() {
+            return Err(Errno::EXIST);
+        }
+        let kind = self.node(inode)?.kind();
+        self.layers.change(Op::Create { at, inode, kind });
+        Ok(())
     }
 
     pub fn remove(&mut self, at: Place) -> Result<(), Errno> {

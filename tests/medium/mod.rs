@@ -10,7 +10,7 @@
 //! The first four are plain data (`selftest.rs` tests them). Programs use the real system
 //! calls. Files are opened for direct I/O, so that every write is seen at once, the kernel holds
 //! none back, and `sync_file_range` does nothing. What is left out is what the spool does not use:
-//! mmap, hard and symbolic links, permissions, times.
+//! mmap, symbolic links, permissions, times.
 
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 

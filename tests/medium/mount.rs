@@ -248,6 +248,16 @@ impl Filesystem for Shell {
         }
     }
 
+    fn link(
+        &self, _: &Request, ino: INodeNo, newparent: INodeNo, newname: &OsStr, reply: ReplyEntry,
+    ) {
+        let to = place(newparent.0 & u64::from(u32::MAX), newname);
+        let same = ino.0 >> 32 == newparent.0 >> 32;
+        let link = || self.on(ino, |disk, inode| disk.link(inode, to));
+        let linked = if same { link() } else { Err(Errno::EXDEV) };
+        settle_entry(reply, linked.and_then(|()| self.attr(ino)));
+    }
+
     fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         settle(reply, self.remove_at(parent, name));
     }

@@ -83,6 +83,15 @@ impl Door {
         }
     }
 
+    /// The command has made progress; what is held is given back when it makes none.
+    pub fn moved(&self) {
+        match self {
+            Self::Service(client) => client.moved(),
+            // It is kept from nobody.
+            Self::Open(_) => {}
+        }
+    }
+
     /// Takes what of these ranges is held out of the spool, for good.
     pub fn remove(&mut self, ranges: &[(Sequence, Sequence)]) -> Result<u64, DoorError> {
         match self {

@@ -92,7 +92,7 @@ pub fn run(args: &Args, config: &Path) -> u8 {
         exported
     } else {
         match place::dir(args.dir.as_deref(), config) {
-            Ok(dir) => export(args, &dir, args.selection()),
+            Ok(dir) => export(args, &dir, args.selection(), &|| {}),
             Err(code) => return code,
         }
     };
@@ -209,25 +209,33 @@ fn take_out(args: &Args, dir: &Path, door: &mut Door) -> Result<Exported, Failur
         Err(DoorError::Nothing) => (end, end),
         Err(error) => return Err(Failure::Hold(error)),
     };
-    let left = count(dir, Selection { end: Some(held.0), ..wanted }).map_err(Failure::Look)?;
+    let moved = || door.moved();
+    let before = Selection { end: Some(held.0), ..wanted };
+    let left = count(dir, before, &moved).map_err(Failure::Look)?;
     let held_only = Selection { first: Some(held.0), end: Some(held.1), ..wanted };
-    let mut exported = export(args, dir, held_only)?;
+    let mut exported = export(args, dir, held_only, &moved)?;
     let removed = if exported.records == 0 { Ok(0) } else { door.remove(&exported.ranges) };
     exported.removed = Some((removed.map_err(Failure::Remove)?, left));
     Ok(exported)
 }
 
-/// How many records are selected.
-fn count(dir: &Path, selection: Selection) -> Result<u64, LookError> {
+/// How many records are selected. `moved` is told of each step, here as below.
+fn count(dir: &Path, selection: Selection, moved: &dyn Fn()) -> Result<u64, LookError> {
     let mut selector = Selector::new(dir, selection)?;
     let mut records = 0;
     while let Some(block) = selector.next_block()? {
         records += selector.selected(&block).count() as u64;
+        moved();
     }
     Ok(records)
 }
 
-fn export(args: &Args, dir: &Path, selection: Selection) -> Result<Exported, Failure> {
+fn export(
+    args: &Args,
+    dir: &Path,
+    selection: Selection,
+    moved: &dyn Fn(),
+) -> Result<Exported, Failure> {
     let mut selector = Selector::new(dir, selection).map_err(Failure::Look)?;
     let mut output = Output::open(args.output.as_deref()).map_err(Failure::Write)?;
     let begin = selector.at();
@@ -243,6 +251,7 @@ fn export(args: &Args, dir: &Path, selection: Selection) -> Result<Exported, Fai
         output.write_all(&text).map_err(Failure::Write)?;
         text.clear();
         bar.set_position(selector.at().since(begin));
+        moved();
     }
     exported.missing = selector.missing().to_vec();
     bar.finish_and_clear();

@@ -1,7 +1,9 @@
 //! Where an export goes: standard output, or a file that is there only when it is whole.
 //!
 //! A file is written under another name beside its own, synced, and renamed; an existing file is
-//! never replaced, for it may hold the only copy of what was taken out of a spool.
+//! never replaced, for it may hold the only copy of what was taken out of a spool. It is synced in
+//! steps, so that on a slow medium no sync takes long: whoever waits for it can tell a medium that is
+//! slow from one that hangs.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -14,12 +16,17 @@ pub enum Output {
     File(NewFile),
 }
 
+/// Bytes that are written between two syncs: twenty seconds at 200 kB/s.
+const STEP: usize = 4 << 20;
+
 /// A file that has not got its name yet. Dropped before, it is removed.
 #[derive(Debug)]
 pub struct NewFile {
     path: PathBuf,
     part: PathBuf,
     to: BufWriter<File>,
+    /// Bytes since the last sync.
+    unsynced: usize,
     kept: bool,
 }
 
@@ -35,7 +42,7 @@ impl Output {
         let part = PathBuf::from(part);
         let file = File::options().write(true).create_new(true).open(&part)?;
         let (path, to) = (path.to_owned(), BufWriter::with_capacity(1 << 20, file));
-        Ok(Self::File(NewFile { path, part, to, kept: false }))
+        Ok(Self::File(NewFile { path, part, to, unsynced: 0, kept: false }))
     }
 
     /// Ends the output. On `Ok` a file has its name, and survives a power cut.
@@ -51,7 +58,7 @@ impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Stdout(to) => to.write(bytes),
-            Self::File(file) => file.to.write(bytes),
+            Self::File(file) => file.write(bytes),
         }
     }
 
@@ -64,6 +71,17 @@ impl Write for Output {
 }
 
 impl NewFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.unsynced >= STEP {
+            self.to.flush()?;
+            self.to.get_ref().sync_data()?;
+            self.unsynced = 0;
+        }
+        let written = self.to.write(bytes)?;
+        self.unsynced += written;
+        Ok(written)
+    }
+
     fn keep(mut self) -> io::Result<()> {
         self.to.flush()?;
         self.to.get_ref().sync_all()?;

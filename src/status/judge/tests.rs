@@ -216,3 +216,22 @@ fn a_start_is_given_a_minute_to_reach_kafka() {
         assert!(sentence.starts_with("Kafka has not been reached yet; "), "{sentence}");
     }
 }
+
+/// Fails when the judgement does not look at what is held.
+#[test]
+fn an_export_that_holds_records_back_is_named_and_wants_a_look_when_it_lasts() {
+    for (seconds, expected, lasted) in
+        [(90.0, Verdict::Ok, "1 min 30 s"), (5_400.0, Verdict::Attention, "1 h 30 min")]
+    {
+        let found = judged(|facts| {
+            spooled(facts, 5_000);
+            facts.spool.held_records = 4_000;
+            facts.spool.held_seconds = Some(seconds);
+        });
+        let sentence = format!(
+            "5,000 records wait; Kafka is connected; an export has held 4,000 records back from \
+             Kafka for {lasted}."
+        );
+        says(found, expected, &sentence);
+    }
+}

@@ -78,10 +78,7 @@ fn table(view: &View, now: Millis) -> String {
 
 fn row(segment: &Segment, now: Millis) -> [String; 7] {
     let age = |oldest| words::duration(age_seconds(now, oldest));
-    let again = match segment.generation {
-        0 => String::new(),
-        generation => format!(", made {} times", words::thousands(u64::from(generation) + 1)),
-    };
+    let repacked = segment.repacked && segment.state == State::Sealed;
     [
         words::thousands(segment.first.0),
         last(segment.first, segment.end).map_or_else(|| "-".to_owned(), words::thousands),
@@ -89,7 +86,7 @@ fn row(segment: &Segment, now: Millis) -> [String; 7] {
         mib(segment.raw_bytes),
         mib(segment.disk_bytes),
         segment.oldest.map_or_else(|| "-".to_owned(), age),
-        format!("{}{again}", state(segment)),
+        if repacked { "repacked" } else { state(segment) }.to_owned(),
     ]
 }
 
@@ -182,6 +179,7 @@ struct Removed {
 struct Listed<'a> {
     name: &'a str,
     generation: u32,
+    repacked: bool,
     state: &'static str,
     counts: bool,
     first: u64,
@@ -206,6 +204,7 @@ impl<'a> Listing<'a> {
         let listed = |segment: &'a Segment| Listed {
             name: &segment.name,
             generation: segment.generation,
+            repacked: segment.repacked,
             state: state(segment),
             counts: segment.counts(),
             first: segment.first.0,
@@ -232,5 +231,34 @@ impl<'a> Listing<'a> {
                 .map(|(name, disk_bytes)| Quarantined { name, disk_bytes: *disk_bytes })
                 .collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fails when the state is told by the generation: a segment that was begun again has one too.
+    #[test]
+    fn a_repacked_segment_is_called_so_within_the_width_of_a_terminal() {
+        let (millions, now) = (Sequence(999_000_000), Millis(1_767_225_600_000));
+        let mut segment = Segment {
+            name: "seg-00000000000999000000-0001".to_owned(),
+            state: State::Superseded,
+            first: millions,
+            end: millions.plus(999_999),
+            generation: 1,
+            repacked: true,
+            records: 999_999,
+            raw_bytes: 999 << 20,
+            disk_bytes: 99 << 20,
+            oldest: Some(Millis(now.0 - 3_599_000)),
+        };
+        let table = terminal::aligned(&[HEAD.map(str::to_owned), row(&segment, now)], TEXT);
+        assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
+        segment.state = State::Sealed;
+        assert_eq!(row(&segment, now)[TEXT], "repacked");
+        segment.repacked = false;
+        assert_eq!(row(&segment, now)[TEXT], "sealed");
     }
 }

@@ -46,6 +46,8 @@ pub struct Segment {
     /// One past the last sequence, as far as this segment counts.
     pub end: Sequence,
     pub generation: u32,
+    /// It was written anew, of one segment or of several.
+    pub repacked: bool,
     pub records: u64,
     /// Of the records, before compression.
     pub raw_bytes: u64,
@@ -218,6 +220,7 @@ fn see(path: &Path, in_use: bool) -> io::Result<Option<Segment>> {
         first,
         end: first,
         generation: id.map_or(0, |id| id.generation),
+        repacked: seal.is_some_and(|seal| seal.repacked),
         records: 0,
         raw_bytes: 0,
         disk_bytes,
@@ -282,6 +285,7 @@ mod tests {
             first: Sequence(first),
             end: Sequence(end),
             generation,
+            repacked: false,
             records: end - first,
             raw_bytes: 0,
             disk_bytes: 0,

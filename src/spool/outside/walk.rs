@@ -217,6 +217,7 @@ mod tests {
             first: Sequence(0),
             end: Sequence(0),
             generation: 0,
+            repacked: false,
             records: 0,
             raw_bytes: 0,
             disk_bytes: 0,

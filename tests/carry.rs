@@ -87,10 +87,10 @@ fn a_large_file_is_synced_in_steps() {
         Ok(())
     }));
     assert!(taking_out(&site, &stick).output().unwrap().status.success());
-    let size = fs::metadata(file(&stick)).unwrap().len();
+    let len = fs::metadata(file(&stick)).unwrap().len();
     let synced = synced.lock().unwrap();
-    println!("{size} bytes, synced in steps of {synced:?}");
-    assert!(size > 15 << 20 && synced.iter().all(|bytes| *bytes <= 6 << 20), "{synced:?}");
+    println!("{len} bytes, synced in steps of {synced:?}");
+    assert!(len > 15 << 20 && synced.iter().all(|bytes| *bytes <= 6 << 20), "{synced:?}");
 }
 
 /// A stick that does not answer writes; it does again when this is dropped.

@@ -777,6 +777,7 @@ fn a_spool_of_another_user_is_not_changed_without_its_service() {
             assert_eq!(output.status.code(), Some(77), "{output:?}");
             let says = String::from_utf8(output.stderr).unwrap();
             assert!(says.contains("sudo -u nobody waystation"), "{says}");
+            assert!(says.contains("export goes where nobody may write"), "{says}");
         });
     }
     said(&site, &["repair", "--dry-run"], 0);

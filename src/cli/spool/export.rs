@@ -194,8 +194,8 @@ fn taken_out(removed: u64, left: u64) -> String {
         left => format!("{} more records were", words::thousands(left)),
     };
     format!(
-        "{out} {stay} handed to Kafka's client already, and left to it; stop the service to take \
-         those out too."
+        "{out} {stay} handed to Kafka's client already, and left to it; to take those out too, stop \
+         the service and run this as its user."
     )
 }
 

@@ -285,9 +285,8 @@ fn verify_names_the_sequences_that_a_damaged_copy_lacks() {
     }
 }
 
-/// Holds, in `walk.rs`, that a segment that vanished is looked for anew, that a growing file is
-/// read once more where a block is missing, and in `verify.rs` that nothing is missed behind the
-/// acknowledged-through mark as it was before.
+/// Holds, in `walk.rs`, that a growing file is read once more where a block is missing. (What a
+/// rotation, a removal and a moved mark do to one who looks is held by `tests/outside.rs`.)
 #[test]
 fn beside_a_busy_service_nothing_is_called_damaged() {
     let kafka = Kafka::start();

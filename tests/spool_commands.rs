@@ -1,6 +1,8 @@
 //! Can an operator see, check, take out and bring in what is on a box's disk, with the service
 //! running and without it?
 
+#[path = "support/preload.rs"]
+mod preload;
 mod support;
 
 use bytes::Bytes;
@@ -8,11 +10,12 @@ use hyper::Method;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::os::unix::net::UnixListener;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, UNIX_EPOCH};
 use support::client::{ask, request};
 use support::fleet::{Fate, Fleet, Sent, device_id};
@@ -537,54 +540,169 @@ fn a_client_that_goes_away_gives_back_what_it_held() {
     service.stop();
 }
 
-/// Holds the order of `export --remove`: the file has its name before anything is taken out.
+/// The command with these arguments, killed at one of its calls that change what lies in `under`, or
+/// that write to a socket: the one of this number, after it where it is wanted so. The call's kind;
+/// `None` when it ended by itself.
+fn killed(
+    mut command: Command,
+    under: &Path,
+    library: &Path,
+    at: usize,
+    after: bool,
+) -> Option<String> {
+    let hit = under.with_extension("hit");
+    command.env("LD_PRELOAD", library).env("KILL_UNDER", under).env("KILL_SOCKETS", "1");
+    command.env("KILL_AT", at.to_string()).env("KILL_HIT", &hit);
+    if after {
+        command.env("KILL_AFTER", "1");
+    }
+    let output = command.output().unwrap();
+    if output.status.signal() != Some(9) {
+        assert!(output.status.success(), "{output:?}");
+        return None;
+    }
+    let hit = fs::read_to_string(hit).unwrap();
+    Some(hit.trim_end_matches('\n').replace(|letter: char| letter.is_ascii_digit(), ""))
+}
+
+fn ids(text: &str) -> HashSet<RecordId> {
+    lines(text).iter().map(|line| line["id"].as_str().unwrap().parse().unwrap()).collect()
+}
+
+/// The calls of an export that takes records out: it asks for a hold, makes the file, and asks for
+/// the removal.
+const CALLS: [&str; 8] = [
+    "write socket",
+    "create /out-.ndjson..part",
+    "write /out-.ndjson..part",
+    "fsync /out-.ndjson..part",
+    "link /out-.ndjson",
+    "unlink /out-.ndjson..part",
+    // Of the file's directory.
+    "fsync ",
+    "write socket",
+];
+
+/// Holds the order of `export --remove`: the file has its name before anything is taken out. Fails
+/// when `take_out` removes before it exports.
 #[test]
-fn an_export_that_is_killed_while_it_takes_records_out_loses_none() {
+fn an_export_that_is_killed_at_any_of_its_calls_loses_no_record() {
+    const EACH: u64 = 100;
     let kafka = Kafka::start();
     let reader = kafka.read_along();
-    let (site, service, sent) = cut_off(&kafka, 4_000);
-    let mut interrupted = 0;
-    let mut files = Vec::new();
-    for number in 0..8 {
-        let file = site.root().join(format!("out-{number}.ndjson"));
+    let (site, service, sent) = cut_off(&kafka, 3_000);
+    let all = sent.count(Fate::Acknowledged);
+    let stick = site.root().join("stick");
+    fs::create_dir(&stick).unwrap();
+    let library = preload::library("kill", site.root());
+    let (mut first, mut exported) = (EACH, 0);
+    let (mut in_files, mut taken) = (HashSet::new(), HashSet::new());
+    // Each kill is that of an export of a range of its own.
+    let mut strike = |at: usize, after: bool| {
+        first += EACH;
+        assert!(first + EACH <= all, "not every call was struck");
+        service.until_status("nothing is held", |status| status.spool.held_seconds.is_none());
+        let file = stick.join(format!("out-{first}.ndjson"));
         let mut command = site.command("spool");
-        command.args(["export", "--remove", "-o"]).arg(&file);
-        let mut child = command.stdout(Stdio::null()).spawn().unwrap();
-        let part = PathBuf::from(format!("{}.{}.part", file.display(), child.id()));
-        // Each time a little later.
-        let begun = || part.exists() || file.exists() || child.try_wait().unwrap().is_some();
-        until("the export has begun", begun);
-        std::thread::sleep(Duration::from_millis(number * 8));
-        child.kill().unwrap();
-        child.wait().unwrap();
-        if file.exists() {
-            files.push(fs::read_to_string(&file).unwrap());
-            if service.status().ledger.exported > 0 {
-                break;
+        command.args(["export", "--remove", "--from", &first.to_string()]);
+        command.args(["--to", &(first + EACH - 1).to_string(), "-o"]).arg(&file);
+        let hit = killed(command, &stick, &library, at, after);
+        let whole = file.exists();
+        if whole {
+            let text = fs::read_to_string(&file).unwrap();
+            let has =
+                lines(&text).iter().map(|l| l["sequence"].as_u64().unwrap()).collect::<Vec<_>>();
+            assert_eq!(has, (first..first + EACH).collect::<Vec<_>>(), "{hit:?}");
+            in_files.extend(ids(&text));
+            // It asked for the removal.
+            if hit.is_none() || (after && hit.as_deref() == Some("write socket")) {
+                taken.extend(ids(&text));
+                exported += EACH;
             }
-        } else {
-            interrupted += 1;
-            assert_eq!(service.status().ledger.exported, 0);
+        }
+        service.until_status("what was asked for is taken out", |s| s.ledger.exported >= exported);
+        assert_eq!(service.status().ledger.exported, exported, "{hit:?}");
+        (hit, whole)
+    };
+    for after in [false, true] {
+        for (at, kind) in (1..).zip(CALLS) {
+            // The file has its name after the link, and not before.
+            let whole = at > 5;
+            let sockets = !after || kind == "write socket";
+            while sockets && strike(at, after) != (Some(kind.to_owned()), whole) {}
         }
     }
-    println!("interrupted before the file was whole: {interrupted} times");
-    let ids = |text: &str| -> HashSet<RecordId> {
-        lines(text).iter().map(|line| line["id"].as_str().unwrap().parse().unwrap()).collect()
-    };
-    let exported = service.status().ledger.exported;
+    assert_eq!(strike(CALLS.len() + 1, false), (None, true), "these were all of its calls");
+
     kafka.give_back();
     service.until_status("the rest is delivered", |status| status.ledger.spooled == 0);
-    let all = sent.count(Fate::Acknowledged);
     until("the rest is read", || reader.witness().distinct() == all - exported);
-    let mut seen = reader.witness().ids().clone();
-    if exported > 0 {
-        // Taken out: in the file and nowhere else.
-        let taken = ids(files.last().unwrap());
-        assert_eq!(taken.len() as u64, exported);
-        assert!(seen.is_disjoint(&taken));
-        seen.extend(taken);
+    let delivered = reader.witness().ids().clone();
+    assert!(delivered.is_disjoint(&taken), "taken out, and Kafka's all the same");
+    assert_eq!(delivered.union(&in_files).count() as u64, all, "each is in Kafka or in a file");
+    service.stop();
+}
+
+/// From this sequence on all of the file's records are there, and nothing else.
+#[track_caller]
+fn has_all(site: &Site, from: u64, text: &str) {
+    let found = said(site, &["export", "--from", &from.to_string()], 0);
+    assert!(ids(&found) == ids(text));
+}
+
+/// Holds that what an import made durable and what it did not are whole records under their own ids,
+/// wherever its client dies.
+#[test]
+fn an_import_that_is_killed_at_any_write_can_be_made_again_and_is_whole_then() {
+    let site = Site::new(None);
+    let service = site.start();
+    let library = preload::library("kill", site.root());
+    let text = odd_lines(2_000);
+    let file = site.root().join("killed.ndjson");
+    fs::write(&file, &text).unwrap();
+    let (mut at, mut halves) = (0, 0);
+    loop {
+        at += 1;
+        let before = service.status().ledger.accepted;
+        let mut command = site.command("spool");
+        command.arg("import").arg(&file);
+        if killed(command, &site.root().join("none"), &library, at, false).is_none() {
+            break;
+        }
+        import(&site, &text, 0);
+        has_all(&site, before, &text);
+        halves += u64::from(service.status().ledger.accepted > before + 2_000);
     }
-    assert_eq!(seen.len() as u64, all, "each record is in Kafka or in the file");
+    assert!(halves > 0, "a kill left a part of the lines");
+    service.stop();
+}
+
+/// Fails without `Failure::Unknown`: nobody knows what became of the batch that broke off.
+#[test]
+fn an_import_whose_service_is_killed_can_be_made_again_and_is_whole_then() {
+    let site = Site::new(None);
+    let service = site.start();
+    let text = odd_lines(3_000);
+    let mut command = site.command("spool");
+    command.args(["import", "-"]).stdin(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let (early, late) = text.as_bytes().split_at(text.len() / 2);
+    input.write_all(early).unwrap();
+    let some = service.until_status("some are imported", |status| status.ledger.accepted > 0);
+    service.kill();
+    // It may be gone by then.
+    drop(input.write_all(late));
+    drop(input);
+    let output = child.wait_with_output().unwrap();
+    let says = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{says}");
+    assert!(says.contains("what of those lines was imported is not known"), "{says}");
+    let service = site.start();
+    let ledger = service.status().ledger;
+    assert!((some.ledger.accepted..3_000).contains(&ledger.accepted), "{ledger:?}");
+    import(&site, &text, 0);
+    has_all(&site, 0, &text);
     service.stop();
 }
 

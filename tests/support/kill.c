@@ -2,6 +2,7 @@
 // lies under the directory KILL_UNDER, and raises SIGKILL instead of the one whose number is KILL_AT
 // (from 1 on; 0 for none). With KILL_TORN set, a write gets half of its bytes out before. Which call
 // it was is written to the file KILL_HIT; all of them, one a line, go to KILL_TRACE where that is set.
+// With KILL_SOCKETS set, writes to sockets count as well, and with KILL_AFTER such a write is done before.
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -16,6 +17,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 static atomic_long calls;
@@ -45,8 +47,9 @@ static int chosen(const char *call, const char *path) {
     const char *under = getenv("KILL_UNDER"), *at = getenv("KILL_AT");
     if (under == NULL || at == NULL) return 0;
     size_t length = strlen(under);
-    if (strncmp(path, under, length) != 0 || (path[length] != '/' && path[length] != 0)) return 0;
     const char *inside = path + length;
+    if (getenv("KILL_SOCKETS") != NULL && strncmp(path, "socket:", 7) == 0) inside = "socket";
+    else if (strncmp(path, under, length) != 0 || (*inside != '/' && *inside != 0)) return 0;
     note("KILL_TRACE", O_APPEND, call, inside);
     if (atomic_fetch_add(&calls, 1) + 1 != atol(at)) return 0;
     note("KILL_HIT", O_TRUNC, call, inside);
@@ -85,9 +88,20 @@ ssize_t write(int fd, const void *bytes, size_t length) {
     path_of(fd, path);
     if (chosen("write", path)) {
         if (getenv("KILL_TORN") != NULL) syscall(SYS_write, fd, bytes, length / 2);
+        if (getenv("KILL_AFTER") != NULL) syscall(SYS_write, fd, bytes, length);
         die();
     }
     return REAL(write)(fd, bytes, length);
+}
+
+ssize_t writev(int fd, const struct iovec *parts, int count) {
+    char path[PATH_MAX];
+    path_of(fd, path);
+    if (chosen("write", path)) {
+        if (getenv("KILL_AFTER") != NULL) REAL(writev)(fd, parts, count);
+        die();
+    }
+    return REAL(writev)(fd, parts, count);
 }
 
 ssize_t pwrite64(int fd, const void *bytes, size_t length, off64_t offset) {
@@ -114,6 +128,13 @@ int rename(const char *from, const char *to) {
     // Named by where it goes: that tells the trash from the quarantine.
     at_path("rename", to);
     return REAL(rename)(from, to);
+}
+
+int link(const char *from, const char *to) { at_path("link", to); return REAL(link)(from, to); }
+
+int linkat(int from, const char *old, int to, const char *name, int flags) {
+    at_place("link", to, name);
+    return REAL(linkat)(from, old, to, name, flags);
 }
 
 int unlink(const char *path) { at_path("unlink", path); return REAL(unlink)(path); }

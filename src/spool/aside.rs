@@ -80,15 +80,17 @@ pub fn set_newer_aside(root: &Path) -> io::Result<()> {
     dir::make(&place)?;
     let target = target(&place, format);
     dir::make(&target)?;
+    // What is moved there may not depend on a directory that a power cut takes.
+    dir::sync(&place)?;
+    dir::sync(root)?;
     for path in list(root)? {
         let name = path.file_name().unwrap_or_default();
         if name != LOCK && name != SET_ASIDE && name != PROGRESS {
             fs::rename(&path, dir::free_name(target.join(name)))?;
         }
     }
-    for synced in [&target, &place, root] {
-        dir::sync(synced)?;
-    }
+    dir::sync(&target)?;
+    dir::sync(root)?;
     fs::rename(root.join(PROGRESS), target.join(PROGRESS))?;
     dir::sync(&target)?;
     dir::sync(root)?;

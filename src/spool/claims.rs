@@ -12,6 +12,8 @@ pub struct Claims {
     handed: Sequence,
     /// What an operator is about to take out, and since when.
     held: Option<(Sequence, Sequence, Instant)>,
+    /// What is being dropped: its way out is decided, and not written down yet.
+    dropping: Option<(Sequence, Sequence)>,
 }
 
 /// What is kept from the reader while an operator takes it out.
@@ -24,21 +26,35 @@ pub struct Held {
 impl Claims {
     /// Of a spool that is delivered up to `watermark`.
     pub fn new(watermark: Sequence) -> Self {
-        Self { handed: watermark, held: None }
+        Self { handed: watermark, held: None, dropping: None }
     }
 
-    /// Whether none of these was handed out or is held.
+    /// Whether none of these was handed out, is held, or is being dropped.
     pub fn are_free(&self, first: Sequence, end: Sequence) -> bool {
-        let held = self.held.is_some_and(|(from, until, _)| from < end && first < until);
-        first >= self.handed && !held
+        let mut claimed = self.claimed();
+        first >= self.handed && !claimed.any(|(from, until)| from < end && first < until)
     }
 
     /// Where reading from `from` on must stop, at the latest at `end`.
     pub fn limit(&self, from: Sequence, end: Sequence) -> Sequence {
-        match self.held {
-            Some((first, until, _)) if from < until => end.min(first.max(from)),
-            _ => end,
-        }
+        let ahead = self.claimed().filter(|(_, until)| from < *until);
+        ahead.map(|(first, _)| from.max(first)).fold(end, Sequence::min)
+    }
+
+    /// What is neither handed out nor moved: held, or being dropped.
+    fn claimed(&self) -> impl Iterator<Item = (Sequence, Sequence)> {
+        let held = self.held.map(|(first, end, _)| (first, end));
+        held.into_iter().chain(self.dropping)
+    }
+
+    /// Keeps these from being handed out until they are dropped.
+    pub fn begin_drop(&mut self, first: Sequence, end: Sequence) {
+        self.dropping = Some((first, end));
+    }
+
+    /// They are listed as dropped, or could not be.
+    pub fn end_drop(&mut self) {
+        self.dropping = None;
     }
 
     /// All up to `end` (exclusive) is handed out now.
@@ -84,4 +100,24 @@ pub enum HoldError {
     /// They were handed out already, or there are none.
     #[error("none of these records is free to be taken out")]
     Nothing,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fails without `dropping` in `limit`, and in `are_free`: while the disk syncs the removal its
+    /// records would go out as well.
+    #[test]
+    fn what_is_being_dropped_is_not_handed_out_and_comes_back_when_it_could_not_be() {
+        let at = Sequence;
+        let mut claims = Claims::new(at(0));
+        claims.hold(at(40), at(50)).unwrap();
+        claims.begin_drop(at(10), at(20));
+        assert_eq!([0, 10, 15, 20].map(|from| claims.limit(at(from), at(60)).0), [10, 10, 15, 40]);
+        assert!(claims.are_free(at(0), at(10)) && !claims.are_free(at(5), at(11)));
+        claims.end_drop();
+        assert_eq!(claims.limit(at(0), at(60)), at(40));
+        assert!(claims.are_free(at(0), at(40)) && !claims.are_free(at(0), at(41)));
+    }
 }

@@ -56,7 +56,10 @@ fn keep(shared: &Shared, chores: &Receiver<Chore>) -> io::Result<()> {
             Ok(Chore::Free) => free(shared, &mut stuck),
             Ok(Chore::Close) | Err(RecvTimeoutError::Disconnected) => {
                 free(shared, &mut stuck);
-                lock(&shared.books).progress.clean = true;
+                {
+                    let _file = lock(&shared.progress_file);
+                    lock(&shared.books).progress.clean = true;
+                }
                 return shared.settle_progress();
             }
             Err(RecvTimeoutError::Timeout) => {}

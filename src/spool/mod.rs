@@ -217,6 +217,7 @@ fn open_on(config: Config, stores: Arc<dyn store::Stores>) -> Result<Spool, Open
         catalog: Mutex::new(catalog::Catalog::new(found.entries)),
         published: found.next.0.into(),
         watermark: progress.watermark().0.into(),
+        progress_file: Mutex::new(found.file),
         books: Mutex::new(found.books),
         readable: tokio::sync::Notify::new(),
         ahead: Mutex::default(),

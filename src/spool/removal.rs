@@ -3,7 +3,7 @@
 //! A record has one way out: it is handed to the reader's owner, who delivers it, or it is taken out
 //! by policy ([`Shared::drop_oldest`]) or by an operator's hand ([`Hold`]). Both ways are decided under
 //! the lock of the books, so that no record takes two: what was handed out once is not taken
-//! out any more, and what is held or taken out is not handed out.
+//! out any more, and what is held, being dropped or taken out is not handed out.
 //!
 //! The order that is kept: a removal is synced into both slots of the progress before anything is unlinked. A
 //! start finishes the unlinking by what is listed.
@@ -16,7 +16,7 @@ use super::claims::{Held, HoldError};
 use super::dir;
 use super::keeper::Chore;
 use super::mutex::lock;
-use super::progress::{Range, Removal};
+use super::progress::{ProgressFile, Range, Removal};
 use super::segment::SegmentId;
 use super::shared::{Books, Shared};
 use super::{AppendError, WhenFull};
@@ -58,9 +58,29 @@ impl Shared {
         Some(block.between(first, until))
     }
 
-    /// Lists the ranges as removed; gives how many records that were not listed yet.
-    fn remove(&self, ranges: impl IntoIterator<Item = Range>) -> io::Result<u64> {
-        lock(&self.books).remove(self.published(), ranges)
+    /// Lists the ranges as removed; gives how many records that were not listed yet. `Ok` means
+    /// that the removal survives a power cut; on an error nothing is changed.
+    ///
+    /// Until it is written all of them pass for waiting: whoever lists what could be handed out
+    /// meanwhile claims it before.
+    fn list(
+        &self,
+        file: &mut ProgressFile,
+        ranges: impl IntoIterator<Item = Range>,
+    ) -> io::Result<u64> {
+        // A copy first: what could not be written must not pass for known the next time.
+        let mut progress = lock(&self.books).progress.clone();
+        progress.acknowledged = self.published();
+        let mut records = 0;
+        for range in ranges {
+            let new = progress.remove(range).map_err(io::Error::other)?;
+            records += new.iter().map(|range| range.end.since(range.first)).sum::<u64>();
+        }
+        if records > 0 {
+            file.write_both(&progress)?;
+            lock(&self.books).progress = progress;
+        }
+        Ok(records)
     }
 
     /// Writes down, for good, that these sequences were lost; what is known already stays.
@@ -72,11 +92,11 @@ impl Shared {
     ) -> io::Result<Finding> {
         let new = {
             // In one step: no other segment takes this one's place meanwhile.
-            let books = &mut *lock(&self.books);
+            let file = &mut *lock(&self.progress_file);
             if !lock(&self.catalog).has(segment) {
                 return Ok(Finding::Stale);
             }
-            books.remove(self.published(), [Range { kind: Removal::Lost, first, end }])?
+            self.list(file, [Range { kind: Removal::Lost, first, end }])?
         };
         if new > 0 {
             tracing::error!("sequences {first} to {} are lost: {segment} is damaged", end.0 - 1);
@@ -95,6 +115,7 @@ impl Shared {
     #[must_use]
     pub fn replace(&self, old: &[Entry], new: Entry) -> bool {
         // Under this lock, so that nothing is removed meanwhile: the copy would bring it back.
+        let _file = lock(&self.progress_file);
         let books = lock(&self.books);
         let untouched = books.are_untouched(new.id.first, new.end.unwrap_or(new.id.first));
         untouched && lock(&self.catalog).replace(old, new)
@@ -114,15 +135,25 @@ impl Shared {
         Ok(wanted && self.drop_oldest()?.is_some())
     }
 
+    /// Chooses what [`Shared::drop_oldest`] takes out, and keeps it from being handed out.
+    fn claim_oldest(&self) -> Option<(SegmentId, Sequence)> {
+        let books = &mut *lock(&self.books);
+        let free = |first, end| books.claims.are_free(first, end);
+        let (id, end) = lock(&self.catalog).oldest_closed(free)?;
+        books.claims.begin_drop(id.first, end);
+        Some((id, end))
+    }
+
     /// Takes out the oldest closed segment of which nothing was handed out or is held, and frees its
     /// room. `None` when there is none.
     pub fn drop_oldest(&self) -> io::Result<Option<SegmentId>> {
         let dropped = {
-            let books = &mut *lock(&self.books);
-            let free = |first, end| books.claims.are_free(first, end);
-            let Some((id, end)) = lock(&self.catalog).oldest_closed(free) else { return Ok(None) };
-            let range = Range { kind: Removal::Dropped, first: id.first, end };
-            let records = books.remove(self.published(), [range])?;
+            let file = &mut *lock(&self.progress_file);
+            let Some((id, end)) = self.claim_oldest() else { return Ok(None) };
+            let listed = self.list(file, [Range { kind: Removal::Dropped, first: id.first, end }]);
+            lock(&self.books).claims.end_drop();
+            self.readable.notify_one();
+            let records = listed?;
             tracing::warn!(
                 "no room: {records} records, sequences {} to {}, were dropped",
                 id.first,
@@ -150,27 +181,6 @@ impl Books {
         let ranges = self.progress.ranges().iter();
         let removed: u64 = ranges.map(|r| r.end.min(end).since(r.first.max(first))).sum();
         Some(Held { records: end.since(first).saturating_sub(removed), since })
-    }
-
-    /// `Ok` means that the removal survives a power cut; on an error nothing is changed.
-    fn remove(
-        &mut self,
-        acknowledged: Sequence,
-        ranges: impl IntoIterator<Item = Range>,
-    ) -> io::Result<u64> {
-        // A copy first: what could not be written must not pass for known the next time.
-        let mut progress = self.progress.clone();
-        progress.acknowledged = acknowledged;
-        let mut records = 0;
-        for range in ranges {
-            let new = progress.remove(range).map_err(io::Error::other)?;
-            records += new.iter().map(|range| range.end.since(range.first)).sum::<u64>();
-        }
-        if records > 0 {
-            self.file.write_both(&progress)?;
-            self.progress = progress;
-        }
-        Ok(records)
     }
 }
 
@@ -214,7 +224,10 @@ impl Hold {
             let (first, end) = (first.max(self.first), end.min(self.end));
             (first < end).then_some(Range { kind: Removal::Exported, first, end })
         };
-        let records = self.shared.remove(ranges.iter().filter_map(held))?;
+        let records = {
+            let file = &mut *lock(&self.shared.progress_file);
+            self.shared.list(file, ranges.iter().filter_map(held))?
+        };
         tracing::info!("{records} records were exported and taken out of the spool");
         // The keeper is gone only after a close; the next start frees what is listed.
         let _ = self.keeper.send(Chore::Free);

@@ -1,6 +1,8 @@
 //! What the halves of the spool and its two threads share.
 //!
-//! Locks are short, and where two are needed the catalog's is taken last.
+//! Locks are short, but for that of the progress file, which is held while the disk syncs: it is
+//! taken first, and never by who only looks. Where two others are needed the catalog's is taken
+//! last.
 
 use super::aside::Aside;
 use super::batch::{Queue, Ready};
@@ -36,6 +38,8 @@ pub struct Shared {
     pub queue: Queue,
     pub ready: Arc<Ready>,
     pub catalog: Mutex<Catalog>,
+    /// Whoever holds this writes the books, and nobody else changes them meanwhile.
+    pub progress_file: Mutex<ProgressFile>,
     pub books: Mutex<Books>,
     /// The next sequence to be assigned: everything below is durable and can be read.
     pub published: AtomicU64,
@@ -85,10 +89,10 @@ impl Bell {
     }
 }
 
-/// The progress and its file.
+/// The books of the moment.
 #[derive(Debug)]
 pub struct Books {
-    pub file: ProgressFile,
+    /// Changed under the lock of its file alone: what is written is never older than what was.
     pub progress: Progress,
     pub claims: Claims,
 }
@@ -119,10 +123,15 @@ impl Shared {
 
     /// Writes the watermark and the acknowledged-through mark as they are now.
     pub fn save_progress(&self) -> io::Result<()> {
-        let books = &mut *lock(&self.books);
-        books.progress.advance(self.watermark());
-        books.progress.acknowledged = self.published();
-        books.file.write(&books.progress)
+        let mut file = lock(&self.progress_file);
+        let progress = {
+            let books = &mut *lock(&self.books);
+            books.progress.advance(self.watermark());
+            books.progress.acknowledged = self.published();
+            books.progress.clone()
+        };
+        // The books are not locked: who only looks never waits for the disk.
+        file.write(&progress)
     }
 
     /// [`Shared::save_progress`], into both slots: before a segment is unlinked or begun. Whichever

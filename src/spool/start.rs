@@ -52,6 +52,7 @@ use std::time::Duration;
 /// What the start found.
 #[derive(Debug)]
 pub struct Found {
+    pub file: ProgressFile,
     pub books: Books,
     pub entries: Vec<Entry>,
     /// The next sequence to be assigned.
@@ -75,7 +76,7 @@ pub fn start(config: &Config) -> Result<Found, OpenError> {
         dir::out_of_the_way(&path).map_err(wrong("make place for a progress file in"))?;
     }
     let opened = ProgressFile::open(&path);
-    let (file, progress) =
+    let (mut file, progress) =
         opened.map_err(|source| OpenError::Io { doing: "read or create", path, source })?;
     let found = list(dir).map_err(wrong("list"))?;
 
@@ -138,13 +139,13 @@ pub fn start(config: &Config) -> Result<Found, OpenError> {
     progress.clean = false;
     progress.acknowledged = at;
     let claims = Claims::new(progress.watermark());
-    let mut books = Books { file, progress, claims };
+    let books = Books { progress, claims };
     // Both slots, since they also say which format what comes next is written in.
-    books.file.write_both(&books.progress).map_err(wrong("write the progress in"))?;
+    file.write_both(&books.progress).map_err(wrong("write the progress in"))?;
     dir::sync(dir).map_err(wrong("sync"))?;
     let unclean = matches!(last_stop, LastStop::Crash | LastStop::Power);
     let uncertain_from = unclean.then_some(at);
-    Ok(Found { books, entries, next: at, lost, last_stop, uncertain_from })
+    Ok(Found { file, books, entries, next: at, lost, last_stop, uncertain_from })
 }
 
 /// The segments' names, in order.

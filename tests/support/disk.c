@@ -1,8 +1,9 @@
 // A disk that fails: preloaded into the service, this stands between it and the kernel.
 //
 // While the file FAIL exists in the directory DISK_FAULTS, each sync of a segment's data fails
-// with EIO; while HANG exists there, it does not return. HANG_WRITE and HANG_FLUSH are the same for
-// what sled does by itself: its writes, and the sync_file_range that its flush ends in.
+// with EIO; while HANG exists there, neither it nor a sync of the progress returns. HANG_WRITE and
+// HANG_FLUSH are the same for what sled does by itself: its writes, and the sync_file_range that its
+// flush ends in.
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -21,23 +22,25 @@ static int wanted(const char *name) {
     return access(path, F_OK) == 0;
 }
 
-static int is_data(int fd) {
+static int is_of(int fd, const char *end) {
     char link[64], path[4096];
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     ssize_t length = readlink(link, path, sizeof path - 1);
-    if (length < 3) return 0;
+    size_t tail = strlen(end);
+    if (length < (ssize_t)tail) return 0;
     path[length] = 0;
-    return strcmp(path + length - 3, "/db") == 0;
+    return strcmp(path + length - tail, end) == 0;
 }
+
+static int is_data(int fd) { return is_of(fd, "/db"); }
+static int is_progress(int fd) { return is_of(fd, "/progress"); }
 
 static int faulty_sync(int fd, const char *name) {
     int (*real)(int) = (int (*)(int))dlsym(RTLD_NEXT, name);
-    if (is_data(fd)) {
-        while (wanted("HANG")) usleep(10000);
-        if (wanted("FAIL")) {
-            errno = EIO;
-            return -1;
-        }
+    while ((is_data(fd) || is_progress(fd)) && wanted("HANG")) usleep(10000);
+    if (is_data(fd) && wanted("FAIL")) {
+        errno = EIO;
+        return -1;
     }
     return real(fd);
 }

@@ -112,9 +112,9 @@ impl Trial {
         let progress = next.join(dir::PROGRESS);
         let copy = next.join("progress.copy");
         {
-            // While the books are locked nothing is written into the progress.
+            // While its file is locked nothing is written into the progress.
             let shared = self.shared();
-            let _books = lock(&shared.books);
+            let _file = lock(&shared.progress_file);
             self.outcome.cut_unsynced |= self.medium.switch_off(seed) > 0;
             // From here on the process finds nothing by its path, and the file of the progress that
             // it holds open is not the one that counts.
@@ -139,7 +139,7 @@ impl Trial {
         so_far.reverse();
         {
             let shared = self.shared();
-            let _books = lock(&shared.books);
+            let _file = lock(&shared.progress_file);
             // The keeper may be moving something.
             while disk::copy(&self.dir, next).is_err() {
                 fs::remove_dir_all(next).unwrap();

@@ -88,6 +88,26 @@ fn a_failed_sync_is_never_acknowledged_and_the_service_goes_on_by_itself() {
     service.stop();
 }
 
+/// Fails without `Trouble` in the keeper: an error each second, for as long as it lasts.
+#[test]
+fn a_failure_that_goes_on_is_a_line_of_log_at_its_beginning_and_one_at_its_end() {
+    let faulty = Faulty::new();
+    let service = faulty.site.start();
+    assert_eq!(faulty.post(), StatusCode::OK);
+    faulty.begin("FAIL_PROGRESS");
+    // What it costs is a mark that is written later: records are taken.
+    assert_eq!(faulty.post(), StatusCode::OK);
+    until("it has failed again and again", || {
+        fs::metadata(faulty.faults.join("FAIL_PROGRESS")).unwrap().len() > 3
+    });
+    faulty.end("FAIL_PROGRESS");
+    until("it is told that it is over", || {
+        faulty.site.log().contains("can write the progress again")
+    });
+    assert_eq!(faulty.site.log().matches("cannot write the progress").count(), 1);
+    service.stop();
+}
+
 /// Nothing is answered while the fault is there, and the service says that it is stuck.
 fn is_noticed(fault: &str) {
     let faulty = Faulty::new();

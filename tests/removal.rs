@@ -5,7 +5,9 @@
 #[path = "support/spool.rs"]
 mod support;
 
-use std::path::Path;
+use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use support::{append_all, config, copy_dir, open, read_all, segments, values, wait_until};
 use waystation::record::Sequence;
 use waystation::spool::{self, Config, HoldError, Spool, WhenFull};
@@ -155,6 +157,71 @@ fn what_is_held_and_not_taken_is_given_back() {
     // Handed out, they are not an operator's to take any more.
     let late = spool.writer.hold(Sequence(0), Sequence(10));
     assert!(matches!(late, Err(HoldError::Nothing)));
+}
+
+/// A directory that cannot be moved, as one that root made is for the service. Until it is dropped.
+struct Immovable(PathBuf);
+
+impl Immovable {
+    /// Nothing where that cannot be had: the test then says so and ends.
+    fn new(path: &Path) -> Option<Self> {
+        if let Err(error) = flag(path, true) {
+            println!("skipped: no directory can be made immovable here: {error}");
+            return None;
+        }
+        Some(Self(path.to_owned()))
+    }
+}
+
+impl Drop for Immovable {
+    fn drop(&mut self) {
+        flag(&self.0, false).unwrap();
+    }
+}
+
+fn flag(path: &Path, on: bool) -> std::io::Result<()> {
+    let dir = File::open(path)?;
+    let mut flags = ioctl_getflags(&dir)?;
+    flags.set(IFlags::IMMUTABLE, on);
+    Ok(ioctl_setflags(&dir, flags)?)
+}
+
+/// Fails when `free` stops at the first that fails, or forgets it; and when a round does not try it
+/// again.
+#[test]
+fn a_segment_that_cannot_be_removed_is_in_no_others_way_and_is_named_until_it_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spool = spool::open(Config { segment_bytes: 1 << 20, ..config(dir.path()) }).unwrap();
+    fill(&spool, 400);
+    let all = segments(dir.path());
+    let Some(immovable) = Immovable::new(&all[1]) else { return };
+    assert_eq!(sequences(&mut spool).len(), 400);
+    spool.reader.advance_watermark(Sequence(400));
+    wait_until("the others are gone", || segments(dir.path()).len() == 2);
+    assert!(all[1].exists() && all.last().unwrap().exists());
+    wait_until("it is told of", || spool.writer.depth().stuck.is_some());
+    let (segments_stuck, why) = spool.writer.depth().stuck.unwrap();
+    let name = all[1].file_name().unwrap().to_str().unwrap();
+    assert!(segments_stuck == 1 && why.starts_with(name), "{segments_stuck}, {why}");
+    drop(immovable);
+    wait_until("it is gone as well", || !all[1].exists());
+    wait_until("nothing is told of it", || spool.writer.depth().stuck.is_none());
+}
+
+/// Fails without `dir::may_go` in `Shared::may_be_dropped`: it would be dropped, and give no room.
+#[test]
+fn a_segment_that_cannot_be_removed_is_not_dropped_and_the_next_one_makes_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spool = spool::open(dropping(dir.path())).unwrap();
+    fill(&spool, 100);
+    let oldest = segments(dir.path())[0].clone();
+    let Some(_immovable) = Immovable::new(&oldest) else { return };
+    fill(&spool, 3_000);
+    let ledger = spool.writer.ledger();
+    assert!(ledger.dropped > 1_000 && ledger.balances(), "{ledger:?}");
+    let read = sequences(&mut spool);
+    assert_eq!(read[..20], (0..20).collect::<Vec<_>>());
+    assert_eq!(read.len() as u64, ledger.spooled);
 }
 
 /// Fails when `free` looks at the oldest segment only.

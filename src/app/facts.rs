@@ -217,7 +217,8 @@ impl Source for Facts {
         let troubles = [self.admin_state.trouble(), self.control_state.trouble()];
         let aside = depth.set_aside.iter().map(|path| set_aside(path));
         let damaged = (depth.quarantine_bytes > 0).then(|| quarantine(depth.quarantine_bytes));
-        let troubles = troubles.into_iter().flatten().chain(aside).chain(damaged);
+        let stuck = depth.stuck.map(|(segments, why)| stuck(segments, &why));
+        let troubles = troubles.into_iter().flatten().chain(aside).chain(damaged).chain(stuck);
         snapshot.judged(&troubles.collect::<Vec<_>>())
     }
 
@@ -262,6 +263,15 @@ fn quarantine(bytes: u64) -> String {
         "{} of damaged segments are kept in quarantine/ of the spool; delete them when nobody needs \
          them",
         words::bytes(bytes)
+    )
+}
+
+/// Segments that cannot be removed, and the hand that ends it.
+fn stuck(segments: usize, why: &str) -> String {
+    let are = if segments == 1 { "segment is" } else { "segments are" };
+    format!(
+        "{segments} {are} done with and cannot be removed from the spool ({why}): let the user that \
+         the service runs as own all that is in its directory"
     )
 }
 

@@ -129,25 +129,24 @@ impl Catalog {
         self.entries.iter().find(|entry| entry.end.is_none_or(|end| end > sequence))
     }
 
-    /// The oldest segment that is closed for good and in which nothing is needed any more: what
-    /// waits from a sequence on begins where `waiting` says.
-    pub fn first_done(&self, waiting: impl Fn(Sequence) -> Sequence) -> Option<&Entry> {
-        let done = |entry: &&Entry| {
+    /// The segments that are closed for good and in which nothing is needed any more, oldest first:
+    /// what waits from a sequence on begins where `waiting` says.
+    pub fn done(&self, waiting: impl Fn(Sequence) -> Sequence) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(move |entry| {
             entry.live.is_none() && entry.end.is_some_and(|end| end <= waiting(entry.id.first))
-        };
-        self.entries.iter().find(done)
+        })
     }
 
-    /// The oldest segment that is closed for good and whose sequences (first, end) are `free`, and
-    /// where it ends.
-    pub fn oldest_closed(
+    /// The segments that are closed for good and whose sequences (first, end) are `free`, and where
+    /// each ends, oldest first.
+    pub fn closed(
         &self,
         free: impl Fn(Sequence, Sequence) -> bool,
-    ) -> Option<(SegmentId, Sequence)> {
+    ) -> impl Iterator<Item = (SegmentId, Sequence)> {
         let closed = self.entries.iter().filter(|entry| entry.live.is_none());
         closed
             .filter_map(|entry| Some((entry.id, entry.end?)))
-            .find(|(id, end)| free(id.first, *end))
+            .filter(move |(id, end)| free(id.first, *end))
     }
 
     /// Whether this is one of the segments.
@@ -246,13 +245,13 @@ mod tests {
     fn a_segment_is_free_to_go_only_when_all_of_it_is_done() {
         let catalog = Catalog::new(vec![sealed(0, 10), sealed(10, 30)]);
         let done = |watermark: u64| {
-            let entry = catalog.first_done(|first| first.max(Sequence(watermark)))?;
+            let entry = catalog.done(|first| first.max(Sequence(watermark))).next()?;
             Some(entry.id.first.0)
         };
         assert_eq!([done(9), done(10), done(30)], [None, Some(0), Some(0)]);
         // The second was taken out before its turn.
         let removed = |first: Sequence| if first.0 == 10 { Sequence(30) } else { first };
-        assert_eq!(catalog.first_done(removed).unwrap().id.first, Sequence(10));
+        assert_eq!(catalog.done(removed).next().unwrap().id.first, Sequence(10));
     }
 
     /// Fails without `same` in [`Catalog::replace`].

@@ -16,6 +16,8 @@
 //! needed.
 
 use super::segment::SegmentId;
+use rustix::fs::{Access, AtFlags, CWD};
+use rustix::io::Errno;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::MetadataExt;
@@ -169,6 +171,16 @@ pub fn discard(dir: &Path, segment: &Path) -> io::Result<()> {
         tracing::warn!("cannot delete {}: {error}", aside.display());
     }
     Ok(())
+}
+
+/// Whether nothing forbids [`discard`]: a directory that somebody else made, as root does, can be
+/// read and not be moved.
+pub fn may_go(dir: &Path, segment: &Path) -> bool {
+    let may_change = |path| {
+        let asked = rustix::fs::accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS);
+        !matches!(asked, Err(Errno::ACCESS | Errno::PERM | Errno::ROFS))
+    };
+    may_change(dir) && may_change(segment)
 }
 
 /// Finishes what a crash left of earlier removals, and of copies that it kept from being finished.

@@ -3,15 +3,22 @@
 //! About once a second it writes the progress, frees the segments that Kafka has whole, and
 //! looks whether there is room again; when a segment is left it seals it and shuts its database.
 //!
+//! Whatever there is to do, it does a little of it and looks again what else is asked for: the
+//! watchdog must not take much work for none, and a segment that was left holds memory until it is
+//! shut. One that cannot be removed (a segment that root made) is in nobody's way: it is tried again
+//! each round, and the status names it.
+//!
 //! The order that it keeps: a segment is unlinked only after both slots of a synced progress say
 //! that all of it is done, so that a start never takes its absence for a loss.
 
 use super::aside::{self, Aside};
+use super::catalog::Entry;
 use super::dir;
 use super::mutex::lock;
-use super::segment::LiveSegment;
+use super::segment::{LiveSegment, SegmentId};
 use super::shared::Shared;
 use crate::record::Sequence;
+use std::collections::BTreeSet;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -20,6 +27,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 const TICK: Duration = Duration::from_secs(1);
+/// Segments that are removed in one go.
+const AT_ONCE: usize = 16;
 
 /// What the keeper is asked to do between its rounds.
 #[derive(Debug)]
@@ -46,38 +55,92 @@ pub fn run(shared: &Shared, chores: &Receiver<Chore>) -> io::Result<()> {
 fn keep(shared: &Shared, chores: &Receiver<Chore>) -> io::Result<()> {
     let mut written = (Sequence(0), Sequence(0));
     let mut next_round = Instant::now() + TICK;
-    let mut stuck = false;
+    let mut troubles = Troubles::default();
+    let mut more = false;
     loop {
-        *lock(&shared.keeping) = None;
-        let chore = chores.recv_timeout(next_round.saturating_duration_since(Instant::now()));
+        let wait = next_round.saturating_duration_since(Instant::now());
+        *lock(&shared.keeping) = more.then(Instant::now);
+        let chore = chores.recv_timeout(if more { Duration::ZERO } else { wait });
         *lock(&shared.keeping) = Some(Instant::now());
         match chore {
             Ok(Chore::Retire(live)) => retire(shared, live),
-            Ok(Chore::Free) => free(shared, &mut stuck),
+            Ok(Chore::Free) => more = free(shared, &mut troubles, Again::No),
             Ok(Chore::Close) | Err(RecvTimeoutError::Disconnected) => {
-                free(shared, &mut stuck);
+                while free(shared, &mut troubles, Again::No) {}
                 {
                     let _file = lock(&shared.progress_file);
                     lock(&shared.books).progress.clean = true;
                 }
                 return shared.settle_progress();
             }
+            Err(RecvTimeoutError::Timeout) if more => {
+                more = free(shared, &mut troubles, Again::No);
+            }
             Err(RecvTimeoutError::Timeout) => {}
         }
         if Instant::now() >= next_round {
             let marks = (shared.watermark(), shared.published());
             if marks != written {
-                match shared.save_progress() {
-                    Ok(()) => written = marks,
-                    Err(error) => tracing::error!("cannot write the progress: {error}"),
+                let saved = shared.save_progress();
+                if troubles.saving.tell(saved).is_some() {
+                    written = marks;
                 }
             }
-            free(shared, &mut stuck);
-            measure(shared);
+            more |= free(shared, &mut troubles, Again::Yes);
+            measure(shared, &mut troubles);
             shared.look_for_room();
             next_round = Instant::now() + TICK;
         }
     }
+}
+
+/// What the keeper has said of what fails.
+#[derive(Debug)]
+struct Troubles {
+    saving: Trouble,
+    measuring: Trouble,
+}
+
+impl Default for Troubles {
+    fn default() -> Self {
+        Self {
+            saving: Trouble { doing: "write the progress", since: None },
+            measuring: Trouble { doing: "measure the spool's directory", since: None },
+        }
+    }
+}
+
+/// Something that is tried again and again: a failure is a line of log at its beginning, and one at
+/// its end, however long it lasts.
+#[derive(Debug)]
+struct Trouble {
+    doing: &'static str,
+    since: Option<Instant>,
+}
+
+impl Trouble {
+    fn tell<T>(&mut self, tried: io::Result<T>) -> Option<T> {
+        match (&tried, self.since) {
+            (Err(error), None) => {
+                tracing::error!("cannot {}: {error}; it is tried again", self.doing);
+                self.since = Some(Instant::now());
+            }
+            (Ok(_), Some(since)) => {
+                let lasted = since.elapsed().as_secs();
+                tracing::info!("can {} again, after {lasted} s", self.doing);
+                self.since = None;
+            }
+            (Err(_), Some(_)) | (Ok(_), None) => {}
+        }
+        tried.ok()
+    }
+}
+
+/// Whether what could not be removed is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Again {
+    No,
+    Yes,
 }
 
 /// Seals a segment. On any error it stays unsealed: the next start scans it.
@@ -109,52 +172,87 @@ fn retire(shared: &Shared, live: Arc<LiveSegment>) {
     }
 }
 
-/// Removes the segments that are done with, oldest first. `stuck` remembers between calls
-/// whether the last one failed, so that a failure is one line of log.
-fn free(shared: &Shared, stuck: &mut bool) {
+/// Removes some of the segments that are done with, oldest first. Says whether there are more.
+fn free(shared: &Shared, troubles: &mut Troubles, again: Again) -> bool {
     shared.free_asked.store(false, Relaxed);
-    loop {
-        let Some(done) = shared.first_done() else { return };
-        let path = shared.config.dir.join(done.id.to_string());
-        // One that could not be read at the start has no seal, and may hold more than is known.
-        let damaged = done.seal.is_none_or(|seal| seal.damaged);
-        let freed = shared.settle_progress().and_then(|()| {
-            if damaged {
-                aside::quarantine(&shared.config.dir, &path, shared.config.quarantine())
-            } else {
-                dir::discard(&shared.config.dir, &path)
-            }
-        });
-        if let Err(error) = freed {
-            if !std::mem::replace(stuck, true) {
-                tracing::error!("cannot free {}: {error}; it is tried again", done.id);
-            }
-            return;
-        }
-        *stuck = false;
-        let beside = if damaged { look_beside(shared) } else { None };
-        let mut catalog = lock(&shared.catalog);
-        // In one step: what is in quarantine is never nobody's, and is not counted twice.
-        if let Some((bytes, _)) = beside {
-            shared.other_bytes.store(bytes, Relaxed);
-        }
-        let last = catalog.remove(done.id);
-        drop(catalog);
-        drop(last);
+    let mut done = shared.done();
+    let stuck: BTreeSet<_> = {
+        let mut stuck = lock(&shared.stuck);
+        stuck.retain(|id, _| done.iter().any(|entry| entry.id == *id));
+        stuck.keys().copied().collect()
+    };
+    let is_new = |entry: &Entry| !stuck.contains(&entry.id);
+    if again == Again::No {
+        done.retain(is_new);
     }
+    // Once for all of them; for those that are stuck it was done when they were tried first.
+    if done.iter().any(is_new) && troubles.saving.tell(shared.settle_progress()).is_none() {
+        return false;
+    }
+    let mut freed = 0;
+    for entry in &done {
+        if freed == AT_ONCE {
+            return true;
+        }
+        *lock(&shared.keeping) = Some(Instant::now());
+        match remove(shared, troubles, entry) {
+            Ok(()) => freed += 1,
+            Err(error) => note_stuck(shared, entry.id, &error),
+        }
+    }
+    false
+}
+
+/// Removes a segment that is done with, and known to be.
+fn remove(shared: &Shared, troubles: &mut Troubles, done: &Entry) -> io::Result<()> {
+    let root = &shared.config.dir;
+    let path = root.join(done.id.to_string());
+    // One that could not be read at the start has no seal, and may hold more than is known.
+    let damaged = done.seal.is_none_or(|seal| seal.damaged);
+    let mut beside = None;
+    if damaged {
+        aside::quarantine(root, &path, shared.config.quarantine())?;
+        beside = troubles.measuring.tell(look_beside(shared));
+    } else {
+        dir::discard(root, &path)?;
+    }
+    let mut catalog = lock(&shared.catalog);
+    // In one step: what is in quarantine is never nobody's, and is not counted twice.
+    if let Some((bytes, _)) = beside {
+        shared.other_bytes.store(bytes, Relaxed);
+    }
+    let last = catalog.remove(done.id);
+    drop(catalog);
+    drop(last);
+    if lock(&shared.stuck).remove(&done.id).is_some() {
+        tracing::info!("{} could be removed after all", done.id);
+    }
+    Ok(())
+}
+
+/// Remembers that a segment cannot be removed. The first one is a line of log; the status tells how
+/// many there are.
+fn note_stuck(shared: &Shared, id: SegmentId, error: &io::Error) {
+    let mut stuck = lock(&shared.stuck);
+    if stuck.is_empty() {
+        tracing::error!("cannot free {id}: {error}; it is tried again");
+    }
+    stuck.insert(id, error.to_string());
 }
 
 /// Measures what the segments do not account for.
-fn measure(shared: &Shared) {
-    if let Some((bytes, aside)) = look_beside(shared) {
+fn measure(shared: &Shared, troubles: &mut Troubles) {
+    if let Some((bytes, aside)) = troubles.measuring.tell(look_beside(shared)) {
         shared.other_bytes.store(bytes, Relaxed);
         *lock(&shared.aside) = aside;
     }
 }
 
 /// Bytes under the directory that are no segment's, and what is set aside.
-fn look_beside(shared: &Shared) -> Option<(u64, Aside)> {
+fn look_beside(shared: &Shared) -> io::Result<(u64, Aside)> {
     let root = &shared.config.dir;
-    let looked = dir::other_bytes(root).and_then(|bytes| Ok((bytes, Aside::look(root)?)));
-    looked.inspect_err(|error| tracing::warn!("cannot measure the spool's directory: {error}")).ok()
+    Ok((dir::other_bytes(root)?, Aside::look(root)?))
 }
+
+#[cfg(test)]
+mod tests;

@@ -224,6 +224,7 @@ fn open_on(config: Config, stores: Arc<dyn store::Stores>) -> Result<Spool, Open
         other_bytes: other_bytes.into(),
         aside: Mutex::new(aside),
         free_asked: false.into(),
+        stuck: Mutex::default(),
         _lock: lock_file,
         committing: Mutex::default(),
         keeping: Mutex::default(),
@@ -280,6 +281,8 @@ pub struct Depth {
     pub quarantine_bytes: u64,
     /// Spools of a newer program that lie in `set-aside/`.
     pub set_aside: Vec<PathBuf>,
+    /// How many segments are done with and could not be removed, and what keeps the first of them.
+    pub stuck: Option<(usize, String)>,
     pub max_bytes: u64,
     /// Free on the file system, less `min_free`.
     pub free_bytes: u64,

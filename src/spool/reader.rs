@@ -142,7 +142,7 @@ impl SpoolReader {
     pub fn advance_watermark(&mut self, to: Sequence) {
         self.shared.advance_watermark(to.min(self.position));
         self.let_go();
-        if self.shared.first_done().is_some() && !self.shared.free_asked.swap(true, AcqRel) {
+        if self.shared.is_any_done() && !self.shared.free_asked.swap(true, AcqRel) {
             // The keeper is gone only after a close, which has freed what there was.
             let _ = self.keeper.send(Chore::Free);
         }

@@ -123,8 +123,19 @@ impl Shared {
 
     /// Whether [`Shared::drop_oldest`] would find something.
     pub fn can_drop(&self) -> bool {
-        let books = lock(&self.books);
-        lock(&self.catalog).oldest_closed(|first, end| books.claims.are_free(first, end)).is_some()
+        self.may_be_dropped().next().is_some()
+    }
+
+    /// The closed segments of which nothing was handed out or is held, oldest first, and where each
+    /// ends. One that could not be removed is none: its records would go, and its bytes would stay.
+    fn may_be_dropped(&self) -> impl Iterator<Item = (SegmentId, Sequence)> {
+        let closed: Vec<_> = {
+            let books = lock(&self.books);
+            let free = |first, end| books.claims.are_free(first, end);
+            lock(&self.catalog).closed(free).collect()
+        };
+        let root = &self.config.dir;
+        closed.into_iter().filter(|(id, _)| dir::may_go(root, &root.join(id.to_string())))
     }
 
     /// [`Shared::drop_oldest`] where a write failed for want of room, if that is the policy. Says
@@ -137,15 +148,19 @@ impl Shared {
 
     /// Chooses what [`Shared::drop_oldest`] takes out, and keeps it from being handed out.
     fn claim_oldest(&self) -> Option<(SegmentId, Sequence)> {
-        let books = &mut *lock(&self.books);
-        let free = |first, end| books.claims.are_free(first, end);
-        let (id, end) = lock(&self.catalog).oldest_closed(free)?;
-        books.claims.begin_drop(id.first, end);
-        Some((id, end))
+        self.may_be_dropped().find(|(id, end)| {
+            let claims = &mut lock(&self.books).claims;
+            // The disk was asked meanwhile.
+            let still = claims.are_free(id.first, *end) && lock(&self.catalog).has(*id);
+            if still {
+                claims.begin_drop(id.first, *end);
+            }
+            still
+        })
     }
 
-    /// Takes out the oldest closed segment of which nothing was handed out or is held, and frees its
-    /// room. `None` when there is none.
+    /// Takes out the oldest segment that may be dropped, and frees its room. `None` when there is
+    /// none.
     pub fn drop_oldest(&self) -> io::Result<Option<SegmentId>> {
         let dropped = {
             let file = &mut *lock(&self.progress_file);

@@ -1,8 +1,8 @@
 //! What the halves of the spool and its two threads share.
 //!
 //! Locks are short, but for that of the progress file, which is held while the disk syncs: it is
-//! taken first, and never by who only looks. Where two others are needed the catalog's is taken
-//! last.
+//! taken first, and never by who only looks. Where others are needed, they are taken in the order
+//! books, catalog, stuck.
 
 use super::aside::Aside;
 use super::batch::{Queue, Ready};
@@ -11,12 +11,13 @@ use super::claims::Claims;
 use super::dir;
 use super::mutex::lock;
 use super::progress::{Progress, ProgressFile};
+use super::segment::SegmentId;
 use super::store::Stores;
 use super::{AppendError, Config, Depth, WhenFull};
 use crate::histogram::Histogram;
 use crate::ledger::Ledger;
 use crate::record::{Epoch, Millis, Sequence};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
@@ -51,6 +52,8 @@ pub struct Shared {
     pub ahead: Mutex<VecDeque<(Sequence, Millis)>>,
     /// The keeper was asked to free segments, and has not begun.
     pub free_asked: AtomicBool,
+    /// Segments that are done with and could not be removed, and why.
+    pub stuck: Mutex<BTreeMap<SegmentId, String>>,
     /// Bytes under the directory that are no segment's.
     pub other_bytes: AtomicU64,
     /// What lies beside the spool, as it was last looked at.
@@ -152,12 +155,24 @@ impl Shared {
         }
     }
 
-    /// The oldest segment in which nothing is needed any more: delivered, or removed.
-    pub fn first_done(&self) -> Option<Entry> {
+    /// The segments in which nothing is needed any more, oldest first: delivered, or removed.
+    pub fn done(&self) -> Vec<Entry> {
+        self.look_at_done(|done| done.cloned().collect())
+    }
+
+    /// Whether there is any that can be freed, as far as is known.
+    pub fn is_any_done(&self) -> bool {
+        self.look_at_done(|mut done| {
+            let stuck = lock(&self.stuck);
+            Iterator::any(&mut done, |entry| !stuck.contains_key(&entry.id))
+        })
+    }
+
+    fn look_at_done<T>(&self, look: impl FnOnce(&mut dyn Iterator<Item = &Entry>) -> T) -> T {
         let watermark = self.watermark();
         let books = lock(&self.books);
         let waiting = |first: Sequence| books.progress.past_removed(first.max(watermark));
-        lock(&self.catalog).first_done(waiting).cloned()
+        look(&mut lock(&self.catalog).done(waiting))
     }
 
     pub fn ledger(&self) -> Ledger {
@@ -199,11 +214,18 @@ impl Shared {
             match self.config.when_full {
                 WhenFull::Reject => return Err(full),
                 WhenFull::DropOldest => match self.drop_oldest() {
-                    Ok(Some(_)) => {}
+                    Ok(Some(_)) => self.still_committing(),
                     Ok(None) => return Err(full),
                     Err(error) => return Err(AppendError::from_io(&error)),
                 },
             }
+        }
+    }
+
+    /// The commit under way makes progress: what it does now is another piece of work.
+    fn still_committing(&self) {
+        if let Some(since) = &mut *lock(&self.committing) {
+            *since = Instant::now();
         }
     }
 
@@ -267,12 +289,18 @@ impl Shared {
         };
         let aside = lock(&self.aside).clone();
         let held = lock(&self.books).held();
+        let stuck = {
+            let stuck = lock(&self.stuck);
+            let told = |(id, why): (&SegmentId, &String)| format!("{id}: {why}");
+            stuck.iter().next().map(|first| (stuck.len(), told(first)))
+        };
         Depth {
             records: ledger.spooled,
             bytes,
             disk_bytes,
             quarantine_bytes: aside.quarantine_bytes,
             set_aside: aside.spools,
+            stuck,
             max_bytes: self.config.max_size,
             // A failed statvfs shows as no room, which is what an append finds too.
             free_bytes: self.free_bytes().unwrap_or(0).saturating_sub(self.config.min_free),

@@ -1,7 +1,8 @@
 // A disk that fails: preloaded into the service, this stands between it and the kernel.
 //
 // While the file FAIL exists in the directory DISK_FAULTS, each sync of a segment's data fails
-// with EIO; while HANG exists there, neither it nor a sync of the progress returns. HANG_WRITE and
+// with EIO, and while FAIL_PROGRESS exists each one of the progress, which adds a byte to that file;
+// while HANG exists there, neither it nor a sync of the progress returns. HANG_WRITE and
 // HANG_FLUSH are the same for what sled does by itself: its writes, and the sync_file_range that its
 // flush ends in.
 
@@ -35,6 +36,18 @@ static int is_of(int fd, const char *end) {
 static int is_data(int fd) { return is_of(fd, "/db"); }
 static int is_progress(int fd) { return is_of(fd, "/progress"); }
 
+static int failed(const char *name) {
+    char path[4096];
+    snprintf(path, sizeof path, "%s/%s", getenv("DISK_FAULTS"), name);
+    int noted = open(path, O_WRONLY | O_APPEND);
+    if (noted >= 0) {
+        if (write(noted, ".", 1) != 1) abort();
+        close(noted);
+    }
+    errno = EIO;
+    return -1;
+}
+
 static int faulty_sync(int fd, const char *name) {
     int (*real)(int) = (int (*)(int))dlsym(RTLD_NEXT, name);
     while ((is_data(fd) || is_progress(fd)) && wanted("HANG")) usleep(10000);
@@ -42,6 +55,7 @@ static int faulty_sync(int fd, const char *name) {
         errno = EIO;
         return -1;
     }
+    if (is_progress(fd) && wanted("FAIL_PROGRESS")) return failed("FAIL_PROGRESS");
     return real(fd);
 }
 

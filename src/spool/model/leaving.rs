@@ -46,7 +46,7 @@ impl Trial {
         let watermark = self.open().reader.watermark();
         self.open_mut().reader.advance_watermark(watermark);
         self.model.deliver(watermark.0);
-        wait_until(|| shared.first_done().is_none());
+        wait_until(|| !shared.is_any_done());
         for (first, end) in disk::extents(&self.dir) {
             prop_assert!(self.model.waits(first, end), "{}..{} is kept for nothing", first, end);
         }

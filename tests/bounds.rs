@@ -233,3 +233,30 @@ fn what_goes_into_quarantine_counts_all_the_way() {
     assert!(most <= max_size, "{most}");
     assert!(writer.ledger().lost > 0);
 }
+
+/// Fails without `counted` in `dir::other_bytes`: until the next round the spool would pass for
+/// fuller than it is, and give up more of its oldest than it must.
+#[test]
+fn what_is_on_its_way_out_is_not_counted_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = spool::open(Config { segment_bytes: MIB, ..support::config(dir.path()) }).unwrap();
+    append_all(&spool, &values(1, 1_000_000, 1)).unwrap();
+    append_all(&spool, &values(1, 1_000_000, 2)).unwrap();
+    append_all(&spool, &values(1, 1_000_000, 3)).unwrap();
+    let [first, ..] = &segments(dir.path())[..] else { panic!("no segment") };
+    wait_until("it is sealed", || fs::read(first.join("seal")).is_ok_and(|seal| seal[0] != 0));
+    let (bytes, stray) = (du(first), 64 << 10);
+    let measured = |stray: u64| {
+        fs::write(dir.path().join("stray"), vec![1; usize::try_from(stray).unwrap()]).unwrap();
+        let before = spool.writer.depth().disk_bytes;
+        wait_until("the keeper has measured", || {
+            spool.writer.depth().disk_bytes >= before + stray / 2
+        });
+        spool.writer.depth().disk_bytes
+    };
+    let before = measured(stray);
+    // As far as a removal has come when it begins to delete.
+    fs::rename(first, dir.path().join(".trash").join(first.file_name().unwrap())).unwrap();
+    let after = measured(8 * stray);
+    assert!(bytes > MIB && after < before + 8 * stray, "{before}, {after}, {bytes} of it moved");
+}

@@ -39,12 +39,14 @@ pub struct Catalog {
     /// Bytes on the disk of what is no segment yet, or no more: a copy under way, and what it has
     /// taken the place of.
     aside: u64,
+    /// Of those: what a copy has taken the place of.
+    replaced: Vec<SegmentId>,
 }
 
 impl Catalog {
     /// From what was found at the start, in the order of the sequences.
     pub fn new(entries: Vec<Entry>) -> Self {
-        Self { entries, aside: 0 }
+        Self { entries, aside: 0, replaced: Vec::new() }
     }
 
     pub fn entries(&self) -> &[Entry] {
@@ -93,6 +95,7 @@ impl Catalog {
         let unchanged = now.iter().zip(old).all(same);
         if unchanged {
             self.aside = now.iter().map(|entry| entry.disk_bytes).sum();
+            self.replaced = now.iter().map(|entry| entry.id).collect();
             self.entries.splice(range, [new]);
         }
         unchanged
@@ -101,6 +104,12 @@ impl Catalog {
     /// Notes what is on the disk beside the segments.
     pub fn set_aside(&mut self, bytes: u64) {
         self.aside = bytes;
+        self.replaced.clear();
+    }
+
+    /// Whether [`Catalog::disk_bytes`] counts this segment, wherever it lies by now.
+    pub fn counts(&self, id: SegmentId) -> bool {
+        self.has(id) || self.replaced.contains(&id)
     }
 
     /// Remembers that rewriting a closed segment gains nothing; gives the seal that says so.
@@ -266,7 +275,9 @@ mod tests {
         let mut catalog = Catalog::new(vec![run[0].clone(), run[1].clone(), sealed(30, 40)]);
         assert!(catalog.replace(&run, merged()));
         assert_eq!((ids(&catalog), catalog.disk_bytes()), (vec![(0, 1), (30, 0)], 400));
+        assert!(run.iter().all(|old| catalog.counts(old.id)));
         catalog.set_aside(0);
+        assert!(!catalog.counts(run[0].id) && catalog.counts(sealed(30, 40).id));
         assert_eq!(catalog.disk_bytes(), 200);
         assert!(!catalog.replace(&run, merged()), "they are gone");
 

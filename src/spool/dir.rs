@@ -270,12 +270,36 @@ pub fn disk_bytes(path: &Path) -> io::Result<u64> {
 /// Bytes on the disk of everything in the spool's directory that is neither a segment nor on the
 /// way to be one, nor of a spool that was set aside: that one is not this spool's to make room
 /// from.
-pub fn other_bytes(dir: &Path) -> io::Result<u64> {
+///
+/// A segment that is being removed lies in the trash, and is forgotten when it is gone: until then
+/// it is `counted` as a segment.
+pub fn other_bytes(dir: &Path, counted: impl Fn(SegmentId) -> bool) -> io::Result<u64> {
     let mut total = 0;
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         let beside = [TMP, SET_ASIDE].iter().any(|name| entry.file_name() == *name);
-        if segment(&entry)?.is_none() && !beside {
+        if entry.file_name() == TRASH {
+            total += trash_bytes(&entry.path(), &counted)?;
+        } else if segment(&entry)?.is_none() && !beside {
+            total += disk_bytes(&entry.path())?;
+        }
+    }
+    Ok(total)
+}
+
+/// Bytes on the disk of what is in the trash, less that of which the id is `counted`.
+fn trash_bytes(trash: &Path, counted: impl Fn(SegmentId) -> bool) -> io::Result<u64> {
+    let Some(meta) = fs::symlink_metadata(trash).ok().filter(fs::Metadata::is_dir) else {
+        return disk_bytes(trash);
+    };
+    let mut total = meta.blocks() * 512;
+    for entry in fs::read_dir(trash)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        // As `free_name` gives them.
+        let name = name.to_str().and_then(|name| name.split('.').next());
+        // Asked before it is measured: of one that was forgotten in between nothing is left.
+        if !name.and_then(SegmentId::parse).is_some_and(&counted) {
             total += disk_bytes(&entry.path())?;
         }
     }

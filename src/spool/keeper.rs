@@ -251,7 +251,8 @@ fn measure(shared: &Shared, troubles: &mut Troubles) {
 /// Bytes under the directory that are no segment's, and what is set aside.
 fn look_beside(shared: &Shared) -> io::Result<(u64, Aside)> {
     let root = &shared.config.dir;
-    Ok((dir::other_bytes(root)?, Aside::look(root)?))
+    let counted = |id| lock(&shared.catalog).counts(id);
+    Ok((dir::other_bytes(root, counted)?, Aside::look(root)?))
 }
 
 #[cfg(test)]

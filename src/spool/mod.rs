@@ -209,7 +209,7 @@ fn open_on(config: Config, stores: Arc<dyn store::Stores>) -> Result<Spool, Open
         uncertain_from: found.uncertain_from,
         set_aside: aside.spools.clone(),
     };
-    let other_bytes = dir::other_bytes(&config.dir).map_err(wrong("measure"))?;
+    let other_bytes = dir::other_bytes(&config.dir, |_| false).map_err(wrong("measure"))?;
     let shared = Arc::new(Shared {
         epoch,
         queue: batch::Queue::new(config.max_pending),

@@ -229,6 +229,8 @@ fn open_on(config: Config, stores: Arc<dyn store::Stores>) -> Result<Spool, Open
         committing: Mutex::default(),
         keeping: Mutex::default(),
         repacking: shared::Bell::default(),
+        repacked: shared::Bell::default(),
+        repack_step: Mutex::default(),
         failure: std::sync::OnceLock::new(),
         stats: shared::Stats::default(),
         stores,
@@ -322,7 +324,7 @@ impl SpoolWriter {
     }
 
     /// Why the spool makes no progress, if one of its threads has been at one piece of work (a
-    /// commit, housekeeping) for longer than `limit`.
+    /// commit, housekeeping) for longer than `limit`, or the repacker at a step for ten times that.
     pub fn stalled(&self, limit: Duration) -> Option<String> {
         let (what, elapsed) = self.owner.shared.stalled(limit)?;
         Some(format!("{what} of the spool has been under way for {} s", elapsed.as_secs()))
@@ -371,11 +373,10 @@ impl Owner {
         self.shared.queue.close();
         self.shared.repacking.ring();
         let committed = running.commit.join();
-        // It ends at its next step, and what it had not finished is removed.
-        let repacked = running.repack.join();
         // A keeper that has ended already says why when it is joined.
         let _ = self.chores.send(Chore::Close);
         let kept = running.keeper.join();
+        let repacked = repack::join(&self.shared, running.repack);
         let (Ok(()), Ok(()), Ok(kept)) = (committed, repacked, kept) else {
             return Err(CloseError("one of its threads panicked".to_owned()));
         };

@@ -16,6 +16,8 @@
 mod plan;
 mod rewrite;
 #[cfg(test)]
+mod stuck;
+#[cfg(test)]
 mod tests;
 
 use super::mutex::lock;
@@ -23,6 +25,7 @@ use super::shared::Shared;
 use plan::{Learnt, Plan, Rules};
 use rewrite::{Rewritten, Stopped};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use thread_priority::{
     NormalThreadSchedulePolicy::Idle, ThreadPriority::Min, ThreadSchedulePolicy::Normal, unix,
@@ -37,6 +40,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const KEEP_OFF: Duration = Duration::from_secs(30);
 /// Of a segment that cannot be copied: more than anything takes.
 const LEAVE_ALONE: u64 = 1_000_000;
+/// How long a close waits for its end.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The repacker's thread. A panic in it (sled has some) ends the repacking until the next start.
 pub fn run(shared: &Shared) {
@@ -48,6 +53,18 @@ pub fn run(shared: &Shared) {
     if catch_unwind(AssertUnwindSafe(|| work(shared))).is_err() {
         tracing::error!("the repacking of the spool failed; it goes on at the next start");
     }
+    *lock(&shared.repack_step) = None;
+    shared.repacked.ring();
+}
+
+/// Waits for its end: it comes at its next step, and what it had not finished is removed. Where the
+/// disk does not let go of it, the end of the process does, and the next start removes its copy.
+pub fn join(shared: &Shared, thread: JoinHandle<()>) -> thread::Result<()> {
+    if shared.repacked.rung_within(PATIENCE) {
+        return thread.join();
+    }
+    tracing::warn!("the repacker is stuck at its copy; everything else is closed");
+    Ok(())
 }
 
 fn work(shared: &Shared) {
@@ -67,7 +84,10 @@ fn work(shared: &Shared) {
         drop(entries);
         let Some(plan) = plan else { continue };
         let mut pacer = Pacer { shared, since: Instant::now() };
-        match rewrite::rewrite(shared, &plan, &mut |_| pacer.step()) {
+        *lock(&shared.repack_step) = Some(Instant::now());
+        let rewritten = rewrite::rewrite(shared, &plan, &mut |_| pacer.step());
+        *lock(&shared.repack_step) = None;
+        match rewritten {
             Ok(Rewritten { id, from, to }) => {
                 tracing::debug!(
                     "{id}: {} segments of {from} bytes are now {to}",
@@ -112,8 +132,10 @@ struct Pacer<'a> {
 impl Pacer<'_> {
     fn step(&mut self) -> Result<(), Stopped> {
         let pause = (self.since.elapsed() * PAUSE).min(LONGEST_PAUSE);
+        *lock(&self.shared.repack_step) = None;
         let closing = self.shared.repacking.rung_within(pause);
         self.since = Instant::now();
+        *lock(&self.shared.repack_step) = Some(self.since);
         if closing { Err(Stopped::Closing) } else { Ok(()) }
     }
 }

@@ -64,6 +64,10 @@ pub struct Shared {
     pub keeping: Mutex<Option<Instant>>,
     /// The end of the repacker.
     pub repacking: Bell,
+    /// Rung by the repacker when it has ended.
+    pub repacked: Bell,
+    /// Since when the repacker has been at its step; none in its pauses.
+    pub repack_step: Mutex<Option<Instant>>,
     /// Set for good when the commit thread cannot go on.
     pub failure: OnceLock<String>,
     pub stats: Stats,
@@ -260,12 +264,18 @@ impl Shared {
         }
     }
 
-    /// Which thread has been at one piece of work for longer than `limit`, and for how long.
+    /// Which thread has been at one piece of work for longer than `limit`, and for how long; the
+    /// repacker for ten times as long.
     pub fn stalled(&self, limit: Duration) -> Option<(&'static str, Duration)> {
-        let busy = [("a commit", &self.committing), ("housekeeping", &self.keeping)];
+        // The repacker has what time the others leave, and nobody waits for it.
+        let busy = [
+            ("a commit", &self.committing, limit),
+            ("housekeeping", &self.keeping, limit),
+            ("a step of the repacker", &self.repack_step, 10 * limit),
+        ];
         busy.into_iter()
-            .filter_map(|(what, since)| Some((what, (*lock(since))?.elapsed())))
-            .find(|(_, elapsed)| *elapsed > limit)
+            .filter_map(|(what, since, limit)| Some((what, (*lock(since))?.elapsed(), limit)))
+            .find_map(|(what, elapsed, limit)| (elapsed > limit).then_some((what, elapsed)))
     }
 
     pub fn disk_bytes(&self) -> u64 {

@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 /// Never by its own thread: the tests take the steps themselves.
-fn config(dir: &Path) -> Config {
+pub(super) fn config(dir: &Path) -> Config {
     let repack_after = Duration::from_hours(10_000);
     Config { min_free: 0, repack_after, segment_bytes: 20_000, ..Config::new(dir) }
 }
@@ -31,7 +31,7 @@ fn line(number: u64) -> Vec<u8> {
 }
 
 /// Makes records durable, two a commit.
-fn append(spool: &Spool, numbers: std::ops::Range<u64>) {
+pub(super) fn append(spool: &Spool, numbers: std::ops::Range<u64>) {
     let route = Arc::new(Route { path: "/endpoint".to_owned(), topic: "test".to_owned() });
     for pair in numbers.collect::<Vec<_>>().chunks(2) {
         let append = |number: &u64| {
@@ -78,11 +78,11 @@ fn filled(dir: &Path) -> (Spool, Vec<(RecordId, Vec<u8>)>) {
     (spool, all)
 }
 
-fn shared(spool: &Spool) -> &Arc<Shared> {
+pub(super) fn shared(spool: &Spool) -> &Arc<Shared> {
     &spool.writer.owner.shared
 }
 
-fn read_all(spool: &mut Spool) -> Vec<(RecordId, Vec<u8>)> {
+pub(super) fn read_all(spool: &mut Spool) -> Vec<(RecordId, Vec<u8>)> {
     let mut records = Vec::new();
     while let Some(block) = spool.reader.next_block().unwrap() {
         records.extend(block.records().map(|r| (r.id, r.value.to_vec())));

@@ -4,6 +4,7 @@
 mod support;
 
 use std::path::Path;
+use std::time::Duration;
 use support::{append_all, config, read_all, segments, values, wait_until};
 use waystation::record::Sequence;
 use waystation::spool::outside::{self, Selection, Selector};
@@ -76,4 +77,54 @@ fn what_is_delivered_and_freed_while_it_is_exported_is_not_missed() {
         last = block;
     }
     assert_eq!((last.end(), selector.missing()), (Sequence(records), &[][..]));
+}
+
+/// Whether a segment of a higher generation, a copy, is among them.
+fn has_copy(dir: &Path) -> bool {
+    segments(dir).iter().any(|path| !path.to_str().unwrap().ends_with("-0000"))
+}
+
+/// Fails when `judged` lets a copy end where the next old one begins. (What is merged in the midst
+/// of a look is in `src/spool/repack/tests/`, step by step.)
+#[test]
+fn beside_the_repacker_every_record_is_there_once_and_nothing_is_called_damaged() {
+    const RECORDS: u64 = 1_200;
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let repack_after = Duration::from_millis(1);
+    let config = Config { segment_bytes: 10_000, repack_after, ..config(dir) };
+    let spool = spool::open(config).unwrap();
+    append_all(&spool, &[b"{}".to_vec()]).unwrap();
+    let (mut looks, mut beside_copies) = (0, 0);
+    std::thread::scope(|scope| {
+        let appending = scope.spawn(|| {
+            for number in 1..RECORDS {
+                let value = format!("{{\"number\":{number},\"filling\":\"as it comes\"}}");
+                append_all(&spool, &[value.into_bytes()]).unwrap();
+            }
+        });
+        let mut last = false;
+        while !last || beside_copies == 0 {
+            last = appending.is_finished();
+            let before = spool.writer.ledger().accepted;
+            let verified = outside::verify(dir, |_| {}).unwrap();
+            assert_eq!(verified.damage, []);
+            // One more may stand in the file before it is published.
+            let all = before..=spool.writer.ledger().accepted + 1;
+            assert!(all.contains(&verified.records), "{} of {all:?}", verified.records);
+            let mut selector = Selector::new(dir, Selection::default()).unwrap();
+            let mut next = 0;
+            while let Some(block) = selector.next_block().unwrap() {
+                for record in selector.selected(&block) {
+                    assert_eq!(record.sequence, Sequence(next));
+                    next += 1;
+                }
+            }
+            assert_eq!(selector.missing(), []);
+            assert!(next >= before, "{next} of {before}");
+            looks += 1;
+            beside_copies += u64::from(has_copy(dir));
+        }
+    });
+    println!("{looks} looks, {beside_copies} of them beside copies");
 }

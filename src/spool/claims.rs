@@ -112,7 +112,7 @@ mod tests {
     fn what_is_being_dropped_is_not_handed_out_and_comes_back_when_it_could_not_be() {
         let at = Sequence;
         let mut claims = Claims::new(at(0));
-        claims.hold(at(40), at(50)).unwrap();
+        claims.hold(at(40), at(50), Instant::now()).unwrap();
         claims.begin_drop(at(10), at(20));
         assert_eq!([0, 10, 15, 20].map(|from| claims.limit(at(from), at(60)).0), [10, 10, 15, 40]);
         assert!(claims.are_free(at(0), at(10)) && !claims.are_free(at(5), at(11)));

@@ -253,6 +253,7 @@ mod tests {
             raw_bytes: 999 << 20,
             disk_bytes: 99 << 20,
             oldest: Some(Millis(now.0 - 3_599_000)),
+            ..Segment::of_one_record(millions)
         };
         let table = terminal::aligned(&[HEAD.map(str::to_owned), row(&segment, now)], TEXT);
         assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");

@@ -1,5 +1,7 @@
 //! Is everything there, once, at each step of a rewriting, and whatever happens beside it?
 
+mod looked_at;
+
 use super::plan::{self, Learnt, Plan, Rules};
 use super::rewrite::{Rewritten, Step, Stopped, rewrite, settle};
 use crate::record::{Epoch, Millis, NewRecord, Reception, RecordId, Route, Sequence};
@@ -128,8 +130,10 @@ fn names(dir: &Path) -> Vec<PathBuf> {
     all
 }
 
-/// Opens what a crash left: everything is there once, and nothing is left over.
+/// Opens what a crash left: everything is there once, and nothing is left over. Whoever looks from
+/// outside sees that before.
 fn check_crashed(dir: &Path, all: &[(RecordId, Vec<u8>)]) {
+    looked_at::check(dir, all);
     let mut after = spool::open(config(dir)).unwrap();
     assert_eq!(after.report.lost, [], "{}", dir.display());
     let ledger = after.writer.ledger();
@@ -141,7 +145,8 @@ fn check_crashed(dir: &Path, all: &[(RecordId, Vec<u8>)]) {
 }
 
 /// Fails without rule 2 of `generations.rs` (old ones beside the copy are read again), without
-/// `dir::empty_trash`, and when `dir::adopt` comes before the seal.
+/// `dir::empty_trash`, when `dir::adopt` comes before the seal, and when `judged` of
+/// `outside/view.rs` lets the copy end where the next old one begins.
 #[test]
 fn at_whatever_step_a_crash_comes_everything_is_there_once() {
     let root = tempfile::tempdir().unwrap();

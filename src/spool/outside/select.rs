@@ -78,7 +78,7 @@ impl Selector {
         self.at
     }
 
-    /// The next block; [`Selector::selected`] gives its records. `None` when all is read.
+    /// The next block, without what was read before; [`Selector::selected`] gives its records. `None` when all is read.
     pub fn next_block(&mut self) -> Result<Option<Block>, LookError> {
         let end = self.selection.end.unwrap_or(Sequence(u64::MAX));
         while self.at < end {
@@ -100,8 +100,10 @@ impl Selector {
             self.opened = Some(opened);
             if let Some(block) = read? {
                 self.miss(first)?;
-                self.at = self.at.max(block.end());
-                return Ok(Some(block));
+                // One of a segment that was merged meanwhile may begin with what was read before.
+                let (from, end) = (self.at, block.end());
+                self.at = from.max(end);
+                return Ok(Some(block.between(from, end)));
             }
         }
         Ok(None)

@@ -61,10 +61,12 @@ pub fn verify(dir: &Path, mut each: impl FnMut(u64)) -> Result<Verified, LookErr
                 continue;
             }
             found.add(&opened.segment.name, at, header.first);
+            // Of a segment that was merged meanwhile a part may have been read before.
+            let new = header.end().since(at.max(header.first));
             at = header.end();
             blocks += 1;
-            records += u64::from(header.count);
-            raw_bytes += u64::from(header.raw_len);
+            records += new;
+            raw_bytes += u64::from(header.raw_len) * new / u64::from(header.count.max(1));
         }
         found.add(&opened.segment.name, at, opened.segment.end);
         at = at.max(opened.segment.end);

@@ -105,6 +105,10 @@ fn work(shared: &Shared) {
                 rewrite::settle(shared, &plan);
                 learn(&mut learnt, &plan, percent);
             }
+            Err(stays @ Stopped::Stays(_)) => {
+                tracing::error!("{stays}; the repacking goes on at the next start");
+                return;
+            }
             Err(Stopped::Damaged) => learn(&mut learnt, &plan, LEAVE_ALONE),
             Err(Stopped::Io(error)) => {
                 tracing::warn!("cannot repack {}: {error}", plan.sources[0].id);

@@ -12,7 +12,8 @@
 //! 4. Those that it was made of are removed.
 //!
 //! If one of them has changed by step 3 (found damaged, freed, read from), the copy goes instead;
-//! a crash between 2 and its going leaves a copy with the same records, which counts.
+//! a crash between 2 and its going leaves a copy with the same records, which counts. So for as long
+//! as it cannot be removed nothing is repacked: of two copies that overlap neither holds all records.
 //!
 //! A record keeps its sequence, and its block its epoch, so that it keeps its id: a block ends
 //! where the epoch changes.
@@ -52,6 +53,9 @@ pub enum Stopped {
     /// Blocks are missing: the reader lists them when it comes to them.
     #[error("it is damaged")]
     Damaged,
+    /// It has its place among the others, must not have it, and cannot be removed.
+    #[error("the copy that was given up cannot be removed: {0}")]
+    Stays(io::Error),
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -110,11 +114,11 @@ pub fn rewrite(shared: &Shared, plan: &Plan, pause: Pause<'_>) -> Result<Rewritt
     let to = match made {
         Ok(to) => to,
         Err(stopped) => {
-            for path in [root.join(dir::TMP).join(&name), root.join(&name)] {
-                if let Err(error) = dir::discard(root, &path) {
-                    tracing::warn!("cannot remove {}: {error}", path.display());
-                }
+            let unfinished = root.join(dir::TMP).join(&name);
+            if let Err(error) = dir::discard(root, &unfinished) {
+                tracing::warn!("cannot remove {}: {error}", unfinished.display());
             }
+            dir::discard(root, &root.join(&name)).map_err(Stopped::Stays)?;
             lock(&shared.catalog).set_aside(0);
             return Err(stopped);
         }

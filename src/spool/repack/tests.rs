@@ -1,5 +1,6 @@
 //! Is everything there, once, at each step of a rewriting, and whatever happens beside it?
 
+mod given_up;
 mod looked_at;
 
 use super::plan::{self, Learnt, Plan, Rules};

@@ -30,11 +30,12 @@
 //! It deliberately does not verify sealed segments: the reader does, when it comes to them.
 
 use super::aside;
+use super::block::Header;
 use super::catalog::Entry;
 use super::claims::Claims;
 use super::config::Config;
 use super::dir;
-use super::generations;
+use super::generations::{self, Known};
 use super::ids;
 use super::progress::{Progress, ProgressFile, Range, Removal};
 use super::scan::Scanned;
@@ -177,7 +178,7 @@ impl Survey<'_> {
     /// Those of the directories that are segments, or may be; the others go out of the way. Only
     /// what looks doubtful is scanned.
     fn believe(&self, ids: Vec<SegmentId>) -> Vec<SegmentId> {
-        let mut sealed_to = Sequence(0);
+        let mut closed = Sequence(0)..Sequence(0);
         let mut believed = Vec::new();
         for id in ids {
             let path = self.path(id);
@@ -185,11 +186,13 @@ impl Survey<'_> {
             let is_one = match seal_of(&path, id) {
                 Err(_) => true,
                 Ok(Some(seal)) => {
-                    sealed_to = sealed_to.max(seal.end);
+                    if closed.end < seal.end && !seal.repacked {
+                        closed = seal.first..seal.end;
+                    }
                     true
                 }
-                // No segment begins within one that was closed before.
-                Ok(None) if id.first < sealed_to => false,
+                // No segment begins within one that was closed before, if that is no copy of it.
+                Ok(None) if closed.start < id.first && id.first < closed.end => false,
                 Ok(None) => {
                     let promised = !self.trusted || id.first <= self.progress.acknowledged;
                     begun && promised || holds_blocks(&path, id).unwrap_or(true)
@@ -211,6 +214,7 @@ impl Survey<'_> {
         let path = self.path(id);
         let (end, seal) = match self.look(&path, id, at, next) {
             Ok(Some(seal)) => {
+                let next = next.filter(|_| !seal.repacked); // it counts before the next one
                 let end = next.map_or(seal.end, |next| seal.end.min(next));
                 (end, Some(Seal { end, ..seal }))
             }
@@ -252,11 +256,7 @@ impl Survey<'_> {
         if let Some(seal) = seal
             && seal.records > 0
         {
-            // After `kill -9` the data may be in the page cache only.
-            let sealed = File::open(path.join(DATA_FILE)).and_then(|data| data.sync_all());
-            if let Err(error) = sealed.and_then(|()| seal.write(path)) {
-                tracing::error!("cannot seal {}: {error}; the next start will", path.display());
-            }
+            seal_up(path, &seal);
         }
         Ok(seal)
     }
@@ -329,21 +329,25 @@ impl Survey<'_> {
     }
 
     /// The segments that count (see `generations.rs`), in order; takes the others out of the way.
-    /// What cannot be read holds nothing here, so that nothing is removed on its account.
     fn counting(&self, found: &[SegmentId]) -> Vec<SegmentId> {
-        let seal = |id: &SegmentId| (*id, seal_of(&self.path(*id), *id).ok().flatten());
-        let seals: Vec<_> = found.iter().map(seal).collect();
-        let has_blocks = |id| holds_blocks(&self.path(id), id).unwrap_or(false);
-        let superseded = generations::superseded(&seals, has_blocks);
-        for id in &superseded {
-            let ruined = |(older, seal): &(SegmentId, Option<Seal>)| {
-                older.first == id.first && older.generation < id.generation && seal.is_some()
-            };
-            // A copy whose seal is gone counts no more, and may be all that is left of some.
-            let sealed = seals.iter().any(|(own, seal)| own == id && seal.is_some());
-            self.put_away(*id, seals.iter().any(ruined) && !sealed && has_blocks(*id));
+        let known = |id: &SegmentId| (*id, Known::of(seal_of(&self.path(*id), *id)));
+        let known: Vec<_> = found.iter().map(known).collect();
+        let judged = generations::judge(&known, |id| blocks_of(&self.path(id), id));
+        for (id, seal) in &judged.copies {
+            seal_up(&self.path(*id), seal);
         }
-        found.iter().filter(|id| !superseded.contains(id)).copied().collect()
+        for (id, keep) in &judged.superseded {
+            self.put_away(*id, *keep);
+        }
+        found.iter().copied().filter(|id| judged.counts(*id)).collect()
+    }
+}
+
+/// Seals a segment. After `kill -9` its data may be in the page cache only.
+fn seal_up(path: &Path, seal: &Seal) {
+    let synced = File::open(path.join(DATA_FILE)).and_then(|data| data.sync_all());
+    if let Err(error) = synced.and_then(|()| seal.write(path)) {
+        tracing::error!("cannot seal {}: {error}; the next start will", path.display());
     }
 }
 
@@ -352,11 +356,16 @@ fn seal_of(path: &Path, id: SegmentId) -> io::Result<Option<Seal>> {
     Ok(Seal::read(path)?.filter(|seal| seal.first == id.first))
 }
 
-/// Whether any of a segment's blocks is intact: one whose first commit failed has none.
-fn holds_blocks(path: &Path, id: SegmentId) -> io::Result<bool> {
+/// A segment's intact blocks: one whose first commit failed has none.
+fn blocks_of(path: &Path, id: SegmentId) -> io::Result<Vec<Header>> {
     let scanned = scan(path)?;
-    let mut blocks = scanned.iter().flat_map(|scanned| &scanned.blocks);
-    Ok(blocks.any(|found| found.header.first >= id.first))
+    let blocks = scanned.iter().flat_map(|scanned| &scanned.blocks).map(|found| found.header);
+    Ok(blocks.filter(|block| block.first >= id.first).collect())
+}
+
+/// Whether there are any.
+fn holds_blocks(path: &Path, id: SegmentId) -> io::Result<bool> {
+    Ok(!blocks_of(path, id)?.is_empty())
 }
 
 /// Whether nothing is in a directory but what a new segment begins with.

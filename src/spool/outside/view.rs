@@ -7,8 +7,9 @@
 use super::LookError;
 use crate::ledger::Ledger;
 use crate::record::{Millis, Sequence};
+use crate::spool::block::Header;
 use crate::spool::dir;
-use crate::spool::generations;
+use crate::spool::generations::{self, Known};
 use crate::spool::progress::{self, Progress, Range};
 use crate::spool::scan::Scanned;
 use crate::spool::segment::{Seal, SegmentId};
@@ -56,6 +57,8 @@ pub struct Segment {
     /// When the oldest record was received.
     pub oldest: Option<Millis>,
     pub(super) seal: Option<Seal>,
+    /// Its intact blocks, unless it is sealed.
+    pub(super) blocks: Vec<Header>,
 }
 
 impl Segment {
@@ -246,13 +249,15 @@ fn see(path: &Path, in_use: bool) -> io::Result<Option<Segment>> {
         disk_bytes,
         oldest: None,
         seal,
+        blocks: Vec::new(),
     };
     if let Some(seal) = seal {
         segment.state = if seal.damaged { State::Damaged } else { State::Sealed };
         (segment.end, segment.records) = (seal.end, seal.records);
         (segment.raw_bytes, segment.oldest) = (seal.raw_bytes, Some(seal.oldest));
     }
-    for block in blocks.iter().filter(|block| block.first >= first) {
+    segment.blocks = blocks.into_iter().filter(|block| block.first >= first).collect();
+    for block in &segment.blocks {
         segment.state = if in_use { State::Written } else { State::LeftOver };
         segment.end = block.end();
         segment.records += u64::from(block.count);
@@ -266,16 +271,23 @@ fn see(path: &Path, in_use: bool) -> io::Result<Option<Segment>> {
 fn judged(mut segments: Vec<Segment>) -> Vec<Segment> {
     segments.sort_by_key(|segment| (segment.first, segment.generation));
     let id = |segment: &Segment| SegmentId { first: segment.first, generation: segment.generation };
-    let found: Vec<_> = segments.iter().map(|segment| (id(segment), segment.seal)).collect();
-    let holds = |at| segments.iter().any(|segment| id(segment) == at && segment.counts());
-    let superseded = generations::superseded(&found, holds);
+    let known = |segment: &Segment| {
+        let seal = segment.seal.filter(|seal| seal.first == segment.first);
+        (id(segment), Known::of(Ok(seal)))
+    };
+    let known: Vec<_> = segments.iter().map(known).collect();
+    let judged = generations::judge(&known, |at| {
+        let segment = segments.iter().find(|segment| id(segment) == at);
+        Ok(segment.map(|segment| segment.blocks.clone()).unwrap_or_default())
+    });
     let mut next: Option<Sequence> = None;
     for segment in segments.iter_mut().rev().filter(|segment| segment.counts()) {
-        if superseded.contains(&id(segment)) {
+        if !judged.counts(id(segment)) {
             segment.state = State::Superseded;
             continue;
         }
-        if let Some(next) = next {
+        let is_copy = segment.seal.is_some_and(|seal| seal.repacked);
+        if let Some(next) = next.filter(|_| !is_copy) {
             segment.end = segment.end.min(next);
             segment.records = segment.records.min(segment.end.since(segment.first));
         }
@@ -328,6 +340,7 @@ mod tests {
             disk_bytes: 0,
             oldest: None,
             seal: (state == State::Sealed).then_some(seal),
+            blocks: Vec::new(),
         }
     }
 

@@ -124,7 +124,8 @@ fn unsealed(mut segment: Segment, scanned: Scanned, limit: Sequence) -> io::Resu
             whole = found.header.end();
         }
     }
-    segment.end = end_of(&scanned.blocks);
+    // Never less than was promised: what is not there any more is missing, and is passed over.
+    segment.end = segment.end.max(end_of(&scanned.blocks));
     let scanned = if whole == segment.end { scanned } else { scanned.again()? };
     Ok(Opened { segment, scanned: Some(scanned) })
 }
@@ -209,6 +210,22 @@ mod tests {
         }
     }
 
+    /// Holds that `unsealed` does not end before where the segment was seen to end.
+    #[test]
+    fn a_walk_ends_whatever_the_blocks_say() {
+        let dir = tempfile::tempdir().unwrap();
+        let torn = sealed(dir.path(), 0, 30, 0);
+        std::fs::remove_file(torn.join("seal")).unwrap();
+        sealed(dir.path(), 10, 20, 0);
+        let mut walk = Walk::new(dir.path()).unwrap();
+        let mut ends = Vec::new();
+        while let Some(opened) = walk.next().unwrap() {
+            ends.push(opened.segment.end.0);
+            assert!(ends.len() <= 2, "{ends:?}");
+        }
+        assert_eq!(ends, [10, 20]);
+    }
+
     fn seen(scanned: Scanned, limit: u64) -> (Vec<u64>, u64) {
         let segment = Segment {
             name: String::new(),
@@ -222,6 +239,7 @@ mod tests {
             disk_bytes: 0,
             oldest: None,
             seal: None,
+            blocks: Vec::new(),
         };
         let opened = unsealed(segment, scanned, Sequence(limit)).unwrap();
         let firsts = opened.blocks().map(|found| found.header.first.0).collect();

@@ -1,5 +1,6 @@
 //! Is everything there, once, at each step of a rewriting, and whatever happens beside it?
 
+mod come_back;
 mod given_up;
 mod looked_at;
 

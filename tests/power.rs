@@ -19,7 +19,7 @@ use fastrand::Rng;
 use medium::crash::Keep;
 use medium::disk::{Access, Layers};
 use medium::mount::{Inserted, Mount};
-use medium::outside::{Bench, Mark, Outside};
+use medium::outside::{Bench, LINES, Mark, Outside};
 use medium::{cuts, random};
 use rustix::io::Errno;
 use std::sync::{Arc, Mutex};
@@ -256,6 +256,53 @@ fn a_start_after_a_cut_needs_no_room() {
             bench.check_house(&dir);
         }
     }
+}
+
+/// Small segments are merged, and no cut in the midst of that costs anything. Fails when
+/// `dir::adopt` syncs neither directory (the old ones are gone, and the copy's name as well), and when
+/// a start takes an old one that is half gone for damage (`believe` in `start.rs`).
+#[test]
+fn a_cut_at_any_step_of_a_repacking_leaves_all_that_was_acknowledged() {
+    let Some(mount) = Mount::new() else { return };
+    let mut random = random();
+    let mut outside = Outside::from(LINES);
+    let disk = mount.insert(Layers::new());
+    let dir = disk.path().join(PLACE);
+    for _ in 0..5 {
+        let bench = Bench::open(&dir).unwrap();
+        for _ in 0..8 {
+            let outcomes = bench.append(&mut outside, 2, PATIENCE);
+            assert!(outcomes.iter().all(|outcome| matches!(outcome, Some(Ok(_)))), "{outcomes:?}");
+        }
+        bench.spool.writer.close().unwrap();
+    }
+    let start = disk.layers();
+    drop(disk);
+    let (mut made, mut states) = (0, 0);
+    while made < cuts(20) {
+        let mut outside = outside.clone();
+        let disk = mount.insert(start.clone());
+        let dir = disk.path().join(PLACE);
+        let watch = Watch::begin(&disk, outside.mark());
+        let repack_after = Duration::from_millis(1);
+        let mut bench = Bench::open_with(Config { repack_after, ..Config::new(&dir) }).unwrap();
+        support::until("they are merged", || Bench::is_repacked(&dir));
+        bench.append(&mut outside, 1, PATIENCE);
+        watch.knows(outside.mark());
+        bench.read_all();
+        bench.spool.writer.close().unwrap();
+        bench.check_house(&dir);
+        drop(bench);
+        let cuts = watch.end(&disk);
+        for cut in &cuts {
+            for left in remains(cut, &mut random).into_iter().chain(remains(cut, &mut random)) {
+                examine(&mount, &left, &outside, cut.mark);
+                states += 1;
+            }
+        }
+        made += cuts.len() as u64;
+    }
+    println!("{made} cuts left {states} states");
 }
 
 /// Records are dropped for want of room and exported by hand, and nothing of that is ever taken

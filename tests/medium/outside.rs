@@ -36,6 +36,11 @@ pub struct Mark {
 }
 
 impl Outside {
+    /// Of records with these numbers.
+    pub fn from(number: u64) -> Self {
+        Self { offered: number, ..Self::default() }
+    }
+
     pub fn mark(&self) -> Mark {
         Mark { acknowledged: self.acknowledged.len(), delivered: self.delivered }
     }
@@ -90,8 +95,15 @@ pub struct Read {
     pub spooled: u64,
 }
 
+/// The values of the numbers from here on are short and much the same, and are worth repacking.
+pub const LINES: u64 = 1 << 40;
+
 /// The value of the record with this number: noise, now and then more than a part holds.
 pub fn value(number: u64) -> Vec<u8> {
+    if number >= LINES {
+        let line = format!(r#"{{"vehicleId":"bus-1","fixType":"FIX_3D","odometer":"{number}"}}"#);
+        return [&number.to_le_bytes()[..], line.as_bytes()].concat();
+    }
     let mut random = fastrand::Rng::with_seed(number);
     let len =
         if random.u8(..16) == 0 { random.usize(16_000..40_000) } else { random.usize(8..2_000) };
@@ -235,6 +247,13 @@ impl Bench {
         let delivered = self.in_flight.extract_if(.., |(id, _)| id.sequence < to);
         outside.received.extend(delivered.map(|(_, number)| number));
         self.spool.reader.advance_watermark(to);
+    }
+
+    /// Whether a segment in `dir` was repacked, going by the seals (byte 5, bit 2).
+    pub fn is_repacked(dir: &Path) -> bool {
+        let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+        let mut seals = entries.filter_map(|path| std::fs::read(path.join("seal")).ok());
+        seals.any(|seal| seal.len() > 5 && seal[5] & 2 != 0)
     }
 
     /// Nothing may be in quarantine, and the books must balance.

@@ -2,7 +2,7 @@
 //! the start that follows?
 //!
 //! A scenario runs in a child of this program: appends, rotation, seals, reading, delivery, freed
-//! segments, an export, a close. `support/kill.c` kills it at one of its calls that change the spool's
+//! segments, an export, a close; or small segments, which are repacked. `support/kill.c` kills it at one of its calls that change the spool's
 //! directory; what it began, had acknowledged and delivered stands in a log beside the spool. A second
 //! child starts on what is left and is killed as well; the third start is this program's own.
 //!
@@ -20,6 +20,7 @@ use std::io::Write as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 use support::{append_all, segments, wait_until};
 use tempfile::TempDir;
 use waystation::record::{RecordId, Sequence};
@@ -27,8 +28,8 @@ use waystation::spool::{self, Config, Spool};
 
 /// Where the child finds its place.
 const PLACE: &str = "WAYSTATION_KILL_PLACE";
-/// The scenario's name as a test, by which the child is started.
-const SCENARIO: &str = "without_a_kill_the_scenario_runs_through_and_its_books_balance";
+/// From this number on the values are lines, which compress.
+const LINES: u64 = 1 << 32;
 /// A segment takes three of the scenario's records.
 const SEGMENT: u64 = 1_500;
 /// Noise, which does not compress.
@@ -36,7 +37,48 @@ const VALUE: usize = 600;
 /// The second kill is at one of so many first calls.
 const SECOND: usize = 45;
 
-/// The calls that must have been struck, as `kind` names them.
+/// What a child does.
+#[derive(Clone, Copy)]
+struct Scenario {
+    /// Its name as a test, by which the child is started.
+    name: &'static str,
+    run: fn(&Path),
+    /// The calls that must have been struck, as `kind` names them.
+    phases: &'static [&'static str],
+    /// How many of the others the gate takes.
+    sample: usize,
+}
+
+const LIFE: Scenario = Scenario {
+    name: "without_a_kill_the_scenario_runs_through_and_its_books_balance",
+    run: life,
+    phases: &PHASES,
+    sample: 100,
+};
+
+const REPACKING: Scenario = Scenario {
+    name: "without_a_kill_small_segments_are_repacked_and_the_books_balance",
+    run: repacking,
+    phases: &REPACKING_PHASES,
+    sample: 40,
+};
+
+/// Of the repacking, from the beginning of a copy to the end of what it was made of.
+const REPACKING_PHASES: [&str; 12] = [
+    "mkdir /tmp/seg-#-#",
+    "pwrite /tmp/seg-#-#/db",
+    "fdatasync /tmp/seg-#-#/db",
+    "fsync /tmp/seg-#-#/db",
+    "pwrite /tmp/seg-#-#/seal",
+    "fsync /tmp/seg-#-#/seal",
+    "fsync /tmp/seg-#-#",
+    "rename /seg-#-#",
+    "fsync /tmp",
+    "rename /.trash/seg-#-#",
+    "unlink /.trash/seg-#-#/seal",
+    "rmdir /.trash/seg-#-#",
+];
+
 const PHASES: [&str; 25] = [
     "create /lock",
     "write /lock",
@@ -73,14 +115,15 @@ fn config(dir: &Path) -> Config {
 /// A spool, and beside it what the processes on it wrote down.
 struct Place {
     root: TempDir,
+    scenario: Scenario,
 }
 
 impl Place {
     /// In memory where there is such a place: a kill takes nothing from a page cache.
-    fn new() -> Self {
+    fn new(scenario: Scenario) -> Self {
         let memory = Path::new("/dev/shm");
         let root = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
-        Self { root: root.unwrap() }
+        Self { root: root.unwrap(), scenario }
     }
 
     fn spool(&self) -> PathBuf {
@@ -96,7 +139,7 @@ impl Place {
     fn run(&self, library: &Path, at: usize, torn: bool) -> Option<String> {
         let hit = self.file("hit");
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", SCENARIO, "--nocapture"]).env(PLACE, self.root.path());
+        command.args(["--exact", self.scenario.name, "--nocapture"]).env(PLACE, self.root.path());
         command.env("LD_PRELOAD", library).env("KILL_UNDER", self.spool());
         command.env("KILL_AT", at.to_string()).env("KILL_HIT", &hit);
         command.env("KILL_TRACE", self.file("trace"));
@@ -182,6 +225,10 @@ fn events(place: &Path) -> Vec<Event> {
 
 /// The value of the record with this number.
 fn value(number: u64) -> Vec<u8> {
+    if number >= LINES {
+        let line = r#"{"vehicleId":"bus-1","fixType":"FIX_3D","event":"POSITION"}"#;
+        return [&number.to_le_bytes()[..], line.as_bytes()].concat();
+    }
     let mut noise = fastrand::Rng::with_seed(number);
     let mut value = number.to_le_bytes().to_vec();
     value.extend(std::iter::repeat_with(|| noise.u8(..)).take(VALUE));
@@ -202,11 +249,13 @@ struct Victim {
 }
 
 impl Victim {
-    fn open(place: &Path) -> Self {
+    /// Its records have numbers from `first` on.
+    fn open(place: &Path, first: u64, repack_after: Duration) -> Self {
         let begun = |event: &Event| if let Event::Begun(n) = event { Some(*n) } else { None };
-        let next = events(place).iter().filter_map(begun).max().map_or(0, |last| last + 1);
+        let next = events(place).iter().filter_map(begun).max().map_or(first, |last| last + 1);
         let mut log = Log::append(place);
-        let spool = spool::open(config(&place.join("spool"))).unwrap();
+        let config = Config { repack_after, ..config(&place.join("spool")) };
+        let spool = spool::open(config).unwrap();
         log.line("opened");
         Self { spool, log, next }
     }
@@ -250,9 +299,35 @@ impl Victim {
     }
 }
 
-fn scenario(place: &Path) {
+/// Whether one of the segments was repacked, going by the seals (byte 5, bit 2).
+fn is_repacked(dir: &Path) -> bool {
+    let seals = segments(dir).into_iter().filter_map(|path| fs::read(path.join("seal")).ok());
+    seals.into_iter().any(|seal| seal.len() > 5 && seal[5] & 2 != 0)
+}
+
+/// Several short lives leave small segments, which the last one repacks before it does anything else:
+/// its calls come in the same order each time, or nearly.
+fn repacking(place: &Path) {
     let dir = place.join("spool");
-    let mut victim = Victim::open(place);
+    for _ in 0..5 {
+        let mut victim = Victim::open(place, LINES, Duration::from_hours(1));
+        victim.append(&dir, 4);
+        victim.spool.writer.close().unwrap();
+    }
+    let mut victim = Victim::open(place, LINES, Duration::from_millis(1));
+    wait_until("they are repacked", || is_repacked(&dir));
+    wait_until("what it was made of is gone", || {
+        fs::read_dir(dir.join(".trash")).unwrap().count() == 0
+    });
+    victim.read();
+    victim.deliver(&dir, 2);
+    victim.append(&dir, 2);
+    victim.spool.writer.close().unwrap();
+}
+
+fn life(place: &Path) {
+    let dir = place.join("spool");
+    let mut victim = Victim::open(place, 0, Duration::from_secs(45));
     victim.append(&dir, 5);
     victim.read();
     victim.append(&dir, 4);
@@ -351,22 +426,31 @@ fn check(place: &Place, what: &str) {
     let after = spool.writer.ledger();
     assert!(after.balances() && after.spooled == 0, "{what}: {after:?}");
     assert_eq!(after.accepted, before.accepted + 1, "{what}");
-    for place in ["quarantine", ".trash"] {
+    for place in ["quarantine", ".trash", "tmp"] {
         let left: Vec<_> = fs::read_dir(dir.join(place)).unwrap().collect();
         assert!(left.is_empty(), "{what}: {place} holds {left:?}");
     }
     assert_eq!(segments(&dir), [] as [PathBuf; 0], "{what}");
 }
 
-/// Also the child's way in.
+/// Also the children's way in.
+fn without_a_kill(scenario: Scenario) {
+    if let Some(place) = std::env::var_os(PLACE) {
+        return (scenario.run)(Path::new(&place));
+    }
+    let place = Place::new(scenario);
+    (scenario.run)(place.root.path());
+    check(&place, "without a kill");
+}
+
 #[test]
 fn without_a_kill_the_scenario_runs_through_and_its_books_balance() {
-    if let Some(place) = std::env::var_os(PLACE) {
-        return scenario(Path::new(&place));
-    }
-    let place = Place::new();
-    scenario(place.root.path());
-    check(&place, "without a kill");
+    without_a_kill(LIFE);
+}
+
+#[test]
+fn without_a_kill_small_segments_are_repacked_and_the_books_balance() {
+    without_a_kill(REPACKING);
 }
 
 /// Fails without the `dir::empty_trash` of `start`, without the `settle_progress` of `free` (its
@@ -374,9 +458,19 @@ fn without_a_kill_the_scenario_runs_through_and_its_books_balance() {
 /// a segment was begun is then repeated).
 #[test]
 fn after_a_kill_at_any_call_and_another_during_the_next_start_the_third_needs_no_hand() {
+    strike_everywhere(LIFE);
+}
+
+/// Fails when `dir::empty_trash` leaves what is in `tmp/`.
+#[test]
+fn after_a_kill_at_any_step_of_a_repacking_everything_is_there_once() {
+    strike_everywhere(REPACKING);
+}
+
+fn strike_everywhere(scenario: Scenario) {
     let tools = tempfile::tempdir().unwrap();
     let library = preload::library("kill", tools.path());
-    let place = Place::new();
+    let place = Place::new(scenario);
     assert_eq!(place.run(&library, 0, false), None);
     check(&place, "nothing was killed");
     let trace = fs::read_to_string(place.file("trace")).unwrap();
@@ -386,7 +480,7 @@ fn after_a_kill_at_any_call_and_another_during_the_next_start_the_third_needs_no
     let mut turn = 0;
     // Kills at this call, and at one of the next start.
     let mut strike = |at: usize| {
-        let place = Place::new();
+        let place = Place::new(scenario);
         let first = place.run(&library, at, turn % 2 == 1);
         let second = place.run(&library, 1 + turn * 7 % SECOND, turn % 4 > 1);
         check(&place, &format!("killed at {at}: {first:?}, then at {second:?}"));
@@ -396,8 +490,11 @@ fn after_a_kill_at_any_call_and_another_during_the_next_start_the_third_needs_no
         turn += 1;
         first
     };
-    let wanted = std::env::var("WAYSTATION_KILL_POINTS").unwrap_or_else(|_| "100".to_owned());
-    let wanted = if wanted == "all" { 2 * trace.len() } else { wanted.parse().unwrap() };
+    let wanted = match std::env::var("WAYSTATION_KILL_POINTS").as_deref() {
+        Ok("all") => 2 * trace.len(),
+        Ok(wanted) => wanted.parse().unwrap(),
+        Err(_) => scenario.sample,
+    };
     let offset = fastrand::usize(..trace.len());
     for at in 0..wanted {
         // Evenly; with `all` each of them twice, whole and torn.
@@ -405,12 +502,12 @@ fn after_a_kill_at_any_call_and_another_during_the_next_start_the_third_needs_no
         strike(1 + (offset + step + at / trace.len()) % trace.len());
     }
     // Threads take turns as they like, so a call need not be at its place of the last time.
-    for kind in PHASES {
+    for kind in scenario.phases {
         let places = (1..).zip(&trace).filter(|(_, known)| *known == kind);
         let places: Vec<usize> = places.map(|(at, _)| at).collect();
         assert!(!places.is_empty(), "the scenario has no {kind:?}: {trace:#?}");
         let mut tries = places.iter().cycle().take(300);
-        let hit = tries.any(|at| strike(*at).as_deref() == Some(kind));
+        let hit = tries.any(|at| strike(*at).as_deref() == Some(*kind));
         assert!(hit, "no kill at {kind:?}");
     }
     println!("the scenario has {} calls; killed at: {struck:#?}", trace.len());

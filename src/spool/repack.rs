@@ -33,7 +33,6 @@ use thread_priority::{
 
 /// Pause for each unit of work.
 const PAUSE: u32 = 4;
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How often it looks whether there is something to do.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long it keeps off a disk that fails or has no room.
@@ -127,6 +126,11 @@ fn learn(learnt: &mut Learnt, plan: &Plan, percent: u64) {
     }
 }
 
+/// How long it pauses after so much work, however slow the disk is: a close rings.
+fn pause_after(work: Duration) -> Duration {
+    work.saturating_mul(PAUSE)
+}
+
 /// Sees to it that most of the time is a pause.
 struct Pacer<'a> {
     shared: &'a Shared,
@@ -135,9 +139,8 @@ struct Pacer<'a> {
 
 impl Pacer<'_> {
     fn step(&mut self) -> Result<(), Stopped> {
-        let pause = (self.since.elapsed() * PAUSE).min(LONGEST_PAUSE);
         *lock(&self.shared.repack_step) = None;
-        let closing = self.shared.repacking.rung_within(pause);
+        let closing = self.shared.repacking.rung_within(pause_after(self.since.elapsed()));
         self.since = Instant::now();
         *lock(&self.shared.repack_step) = Some(self.since);
         if closing { Err(Stopped::Closing) } else { Ok(()) }

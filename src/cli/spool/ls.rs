@@ -242,19 +242,13 @@ mod tests {
     #[test]
     fn a_repacked_segment_is_called_so_within_the_width_of_a_terminal() {
         let (millions, now) = (Sequence(999_000_000), Millis(1_767_225_600_000));
-        let mut segment = Segment {
-            name: "seg-00000000000999000000-0001".to_owned(),
-            state: State::Superseded,
-            first: millions,
-            end: millions.plus(999_999),
-            generation: 1,
-            repacked: true,
-            records: 999_999,
-            raw_bytes: 999 << 20,
-            disk_bytes: 99 << 20,
-            oldest: Some(Millis(now.0 - 3_599_000)),
-            ..Segment::of_one_record(millions)
-        };
+        let mut segment = Segment::of_one_record(millions);
+        segment.name = "seg-00000000000999000000-0001".to_owned();
+        segment.state = State::Superseded;
+        segment.end = millions.plus(999_999);
+        (segment.generation, segment.repacked) = (1, true);
+        (segment.records, segment.raw_bytes, segment.disk_bytes) = (999_999, 999 << 20, 99 << 20);
+        segment.oldest = Some(Millis(now.0 - 3_599_000));
         let table = terminal::aligned(&[HEAD.map(str::to_owned), row(&segment, now)], TEXT);
         assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
         segment.state = State::Sealed;

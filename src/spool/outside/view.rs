@@ -82,6 +82,7 @@ impl Segment {
             disk_bytes: 1,
             oldest: None,
             seal: None,
+            blocks: Vec::new(),
         }
     }
 

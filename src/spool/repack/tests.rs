@@ -140,6 +140,8 @@ fn check_crashed(dir: &Path, all: &[(RecordId, Vec<u8>)]) {
     assert_eq!(after.report.lost, [], "{}", dir.display());
     let ledger = after.writer.ledger();
     assert_eq!((ledger.accepted, ledger.spooled), (all.len() as u64, all.len() as u64));
+    let entries = lock(&shared(&after).catalog).entries().to_vec();
+    assert!(entries.is_sorted_by(|a, b| a.end <= Some(b.id.first)), "{entries:?}");
     assert!(read_all(&mut after) == all, "{}", dir.display());
     assert_eq!(fs::read_dir(dir.join(dir::TMP)).unwrap().count(), 0);
     assert_eq!(fs::read_dir(dir.join("quarantine")).unwrap().count(), 0);
@@ -317,6 +319,15 @@ fn without_room_it_waits_and_goes_on_when_there_is_some() {
     spool.writer.close().unwrap();
     drop(spool);
     check_crashed(&path, &all);
+}
+
+/// Fails when a pause has a longest: on a disk that takes long it would not be a fifth.
+#[test]
+fn it_works_a_fifth_of_the_time_however_long_a_step_takes() {
+    for seconds in [0, 1, 10, 1_000] {
+        let work = Duration::from_secs(seconds);
+        assert_eq!(work + super::pause_after(work), 5 * work);
+    }
 }
 
 /// Fails when the copy, or what it has taken the place of, is not counted as aside.

@@ -2,8 +2,8 @@
 //! step of what it does?
 //!
 //! One scenario (a start on what a kill left, commits, rotations, seals, progress, frees, a stop)
-//! runs on a medium (`medium/`) once for every access that a fault can strike, and the fault
-//! strikes there: once, or until it is lifted. A failed sync is as the kernel's: what it was to
+//! runs on a medium (`medium/`) once for every access that a fault can strike, and so does one that
+//! begins with small segments, which are repacked. The fault strikes there: once, or until it is lifted. A failed sync is as the kernel's: what it was to
 //! make durable never will be, and the next sync of the file succeeds all the same.
 //!
 //! What is looked at afterwards is what a kill leaves and what a power cut leaves.
@@ -14,19 +14,19 @@ mod support;
 use medium::crash::Keep;
 use medium::disk::{Access, Layers};
 use medium::mount::{Inserted, Mount};
-use medium::outside::{Bench, Outside};
+use medium::outside::{Bench, LINES, Outside};
 use medium::tree::Inode;
 use rustix::io::Errno;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use support::until;
 use waystation::record::Sequence;
-use waystation::spool::Config;
+use waystation::spool::{Config, OpenError};
 
 /// The end of a wait for a commit; a longer one hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -169,6 +169,8 @@ struct Scenario {
     mount: Mount,
     start: Layers,
     known: Outside,
+    /// Whether what it starts on is repacked before anything else comes.
+    repacks: bool,
 }
 
 impl Scenario {
@@ -193,7 +195,31 @@ impl Scenario {
         let start = disk.layers();
         drop(bench);
         drop(disk);
-        Some(Self { mount, start, known })
+        Some(Self { mount, start, known, repacks: false })
+    }
+
+    /// What it starts on: what several short lives left, which is worth repacking.
+    fn repacking() -> Option<Self> {
+        let mount = Mount::new()?;
+        let disk = mount.insert(Layers::new());
+        let mut known = Outside::from(LINES);
+        for _ in 0..5 {
+            let bench = Bench::open(&disk.path().join(PLACE)).unwrap();
+            for outcome in bench.append(&mut known, 8, PATIENCE) {
+                outcome.unwrap().unwrap();
+            }
+            bench.spool.writer.close().unwrap();
+        }
+        let start = disk.layers();
+        drop(disk);
+        Some(Self { mount, start, known, repacks: true })
+    }
+
+    fn open(&self, dir: &Path) -> Result<Bench, OpenError> {
+        let default = Config::new(dir);
+        let soon = Duration::from_millis(1);
+        let repack_after = if self.repacks { soon } else { default.repack_after };
+        Bench::open_with(Config { repack_after, ..default })
     }
 
     fn run(&self, fault: Fault, spared: u64) -> End {
@@ -202,16 +228,20 @@ impl Scenario {
         let plan = Plan::of(&disk, fault, spared);
         let dir = disk.path().join(PLACE);
         let mut end = End::WentOn;
-        let mut bench = match Bench::open(&dir) {
+        let mut bench = match self.open(&dir) {
             Ok(bench) => bench,
             Err(error) => {
                 assert!(plan.struck(), "no start without a fault: {error}");
                 assert!(fault != Fault::NoSpace, "no start on a full disk: {error}");
                 plan.lift();
                 end = End::NoStart;
-                Bench::open(&dir).expect("the fault is over")
+                self.open(&dir).expect("the fault is over")
             }
         };
+        if self.repacks {
+            let merged = || bench.spool.writer.depth().segments < 5;
+            until("they are merged, or it keeps off the disk", || merged() || plan.struck());
+        }
         for round in 0..6 {
             for outcome in bench.append(&mut known, 4, PATIENCE) {
                 match outcome {
@@ -351,7 +381,7 @@ fn nothing_is_acknowledged_from_a_segment_after_a_sync_of_it_failed() {
 /// Fails when `SpoolReader::next_block` never gives up, or gives up more than it must.
 #[test]
 fn a_segment_that_can_never_be_read_is_lost_alone_and_kept() {
-    let Some(Scenario { mount, start, known }) = Scenario::new() else { return };
+    let Some(Scenario { mount, start, known, .. }) = Scenario::new() else { return };
     let disk = mount.insert(start);
     let dir = disk.path().join(PLACE);
     let read_patience = Duration::from_millis(50);
@@ -392,4 +422,20 @@ fn a_read_that_fails_for_a_while_at_any_step_costs_nothing() {
     let Some(scenario) = Scenario::new() else { return };
     scenario.sweep(Fault::FailedReadOnce);
     scenario.sweep(Fault::FailedReads);
+}
+
+/// Fails when `rewrite` goes on though `dir::adopt` failed.
+#[test]
+fn whatever_fails_at_any_step_of_a_repacking_costs_the_copy_and_nothing_else() {
+    let Some(scenario) = Scenario::repacking() else { return };
+    for fault in [
+        Fault::NoSpaceOnce,
+        Fault::FailedWriteOnce,
+        Fault::FailedWrites,
+        Fault::FailedSyncOnce,
+        Fault::FailedSyncs,
+        Fault::FailedReadOnce,
+    ] {
+        scenario.sweep(fault);
+    }
 }

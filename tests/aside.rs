@@ -6,7 +6,8 @@ mod support;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use support::{append_all, config, read_all, segments, values};
+use support::{append_all, config, crash, read_all, segments, values, wait_until};
+use tempfile::TempDir;
 use waystation::record::Sequence;
 use waystation::spool::{self, Config, Spool};
 
@@ -150,6 +151,100 @@ fn a_segment_that_cannot_be_read_stops_neither_a_start_nor_new_records_and_is_no
         close(spool);
         let ledger = spool::open(small(dir.path())).unwrap().writer.ledger();
         assert_eq!((ledger.delivered, ledger.lost, ledger.balances()), (13, 0, true));
+    }
+}
+
+/// Starts on a tail that cannot be read, `starts` times, with a kill or a close after each. The second
+/// one takes a record. Gives the last one's spool, and what makes the segment readable.
+fn start_on_unreadable(
+    dir: &mut TempDir,
+    starts: u64,
+    all: &mut Vec<Vec<u8>>,
+) -> (Spool, impl FnOnce() + use<>) {
+    let tail = segments(dir.path()).pop().unwrap();
+    let tail = Path::new(tail.file_name().unwrap()).join("db");
+    let mut start = 0;
+    loop {
+        let undo = unreadable(dir.path().join(&tail));
+        let spool = spool::open(config(dir.path())).unwrap();
+        let ledger = spool.writer.ledger();
+        assert!(ledger.lost == 0 && ledger.balances(), "{ledger:?}");
+        assert!(ledger.accepted <= all.len() as u64, "what is left free is no record: {ledger:?}");
+        start += 1;
+        if start == 2 {
+            let new = values(1, 100, 100 + start);
+            append_all(&spool, &new).unwrap();
+            all.extend(new);
+        }
+        if start == starts {
+            return (spool, undo);
+        }
+        undo();
+        if start == 3 {
+            close(spool);
+        } else {
+            let killed = tempfile::tempdir().unwrap();
+            crash(dir.path(), killed.path());
+            *dir = killed;
+        }
+    }
+}
+
+/// Fails without `end_of_unread` in `start.rs` (new records then get the sequences of those that stand
+/// behind the mark, or the segment is put away, since the mark says that nothing is in it), and
+/// without `left_free` in it or `promised` in `left_over`.
+#[test]
+fn what_was_acknowledged_in_a_tail_that_no_start_can_read_is_sent_once_it_can_be_read() {
+    for (noted, starts, read_at_start) in
+        [(0, 1, false), (3, 1, false), (0, 4, false), (3, 4, true), (0, 1, true), (3, 3, true)]
+    {
+        let here = tempfile::tempdir().unwrap();
+        let spool = spool::open(config(here.path())).unwrap();
+        let file = here.path().join("progress");
+        let mut all = Vec::new();
+        let mut told = fs::read(&file).unwrap();
+        for (count, seed) in [(noted, 1), (4, 2)] {
+            let new = values(count, 100, seed);
+            append_all(&spool, &new).unwrap();
+            all.extend(new);
+            if seed == 1 && noted > 0 {
+                wait_until("the mark is written", || {
+                    told = fs::read(&file).unwrap();
+                    let marks = told.chunks(64 * 1024).map(|slot| u64::from(slot[56]));
+                    marks.max() == Some(noted as u64)
+                });
+            }
+        }
+        let mut there = tempfile::tempdir().unwrap();
+        crash(here.path(), there.path());
+        // As it was when the process was killed, before its next round.
+        fs::write(there.path().join("progress"), told).unwrap();
+
+        let what = format!("{noted} below the mark, {starts} starts");
+        let (mut spool, undo) = start_on_unreadable(&mut there, starts, &mut all);
+        assert!(spool.reader.next_block().is_err(), "{what}: it is not skipped");
+        let new = values(1, 100, 3);
+        let id = append_all(&spool, &new).unwrap()[0];
+        assert!(id.sequence < Sequence(2 << 24), "{what}: sequences are left free at each start");
+        all.extend(new);
+        undo();
+        if read_at_start {
+            close(spool);
+            spool = spool::open(config(there.path())).unwrap();
+            assert_eq!(spool.report.lost, [], "{what}");
+        }
+        let read = read_all(&mut spool);
+        let values: Vec<_> = read.iter().map(|(_, value)| value.clone()).collect();
+        assert!(values == all, "{what}: {:?}", read.iter().map(|(at, _)| at).collect::<Vec<_>>());
+        let to = spool.reader.position();
+        spool.reader.advance_watermark(to);
+        close(spool);
+        let ledger = spool::open(config(there.path())).unwrap().writer.ledger();
+        let count = all.len() as u64;
+        assert_eq!((ledger.accepted, ledger.delivered), (count, count), "{what}: {ledger:?}");
+        assert!(ledger.balances(), "{what}");
+        // One that was found whole at a start needs no inspection.
+        assert_eq!(kept(there.path()).is_empty(), read_at_start, "{what}");
     }
 }
 

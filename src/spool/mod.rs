@@ -27,7 +27,8 @@
 //!   what was acknowledged behind it, and damaged, cannot be told from what was never written
 //!   ([`OpenReport::uncertain_from`]);
 //! - a segment that cannot be read for now (no permission) is neither skipped nor in the way of
-//!   new records: the reader waits for it;
+//!   new records: the reader waits for it, and behind the last one sequences are left free for what
+//!   it may hold beyond the mark;
 //! - a progress file that is lost or older than the segments costs repeats, never a gap; and since
 //!   every start has a random epoch of its own, no id of a record is given twice, not even by two
 //!   copies of one directory (see `start.rs`);

@@ -4,6 +4,10 @@
 //! those from the watermark on, less the removed ranges; delivered = those below it, less the
 //! totals. So they balance by construction, across restarts too.
 //!
+//! Some sequences are never assigned: where the last segment cannot be read at a start, new records
+//! begin far enough behind the mark for whatever it may hold. What lies between is in doubt until
+//! the segment is read, and what turns out to be unused then is no accepted record.
+//!
 //! # The file
 //!
 //! `progress` holds two slots of [`SLOT_LEN`] bytes, preallocated and written in place by turns,
@@ -24,7 +28,9 @@
 //! | 56 | 8 | acknowledged-through mark: everything below was durable |
 //! | 64 | 32 | totals below the watermark: dead, dropped, exported, lost |
 //! | 96 | 4 | number of removed ranges above the watermark |
-//! | 100 | 17 each | kind (0 dead, 1 dropped, 2 exported, 3 lost), first, end |
+//! | 100 | 17 each | kind (0 dead, 1 dropped, 2 exported, 3 lost, 4 unused), first, end |
+//! | | 17, if any | kind 5, 0, how many below the watermark were unused |
+//! | | 17 each | kind 6, from where on a segment may hold something, where the next one begins |
 //! | | 4 | CRC-32C of all before it |
 //!
 //! A program that changes any of the spool's formats raises this version, and writes both slots
@@ -34,6 +40,8 @@
 //! is read as it is.
 //!
 //! The watermark may lag behind what Kafka has: a lagging one repeats, never skips.
+
+mod slot;
 
 use super::scan;
 use crate::ledger::Ledger;
@@ -50,6 +58,8 @@ const VERSION: u8 = 2;
 const OLDEST: u8 = 1;
 const FIXED_LEN: usize = 100;
 const RANGE_LEN: usize = 17;
+/// One entry is kept for the unused ones below the watermark.
+const MOST_RANGES: usize = (SLOT_LEN - FIXED_LEN - 4) / RANGE_LEN - 1;
 
 /// A way out of the spool that is not a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,9 +68,12 @@ pub enum Removal {
     Dropped,
     Exported,
     Lost,
+    /// Never assigned to a record: no removal in the books, but nothing to wait for either.
+    Unused,
 }
 
-const REMOVALS: [Removal; 4] = [Removal::Dead, Removal::Dropped, Removal::Exported, Removal::Lost];
+const REMOVALS: [Removal; 5] =
+    [Removal::Dead, Removal::Dropped, Removal::Exported, Removal::Lost, Removal::Unused];
 
 impl Removal {
     /// As the books call it.
@@ -70,6 +83,7 @@ impl Removal {
             Self::Dropped => "dropped",
             Self::Exported => "exported",
             Self::Lost => "lost",
+            Self::Unused => "unused",
         }
     }
 }
@@ -91,14 +105,20 @@ pub struct Progress {
     watermark: Sequence,
     pub acknowledged: Sequence,
     /// By [`Removal`], below the watermark.
-    totals: [u64; 4],
+    totals: [u64; 5],
     /// Above the watermark, in order, not overlapping.
     ranges: Vec<Range>,
+    /// In doubt: from where on a segment may hold something, and where the next one begins. In
+    /// order, and none of it in `ranges`.
+    doubts: Vec<(Sequence, Sequence)>,
 }
 
 /// More separate ranges than the file can name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("more than {} separate ranges of records left the spool without being delivered", (SLOT_LEN - FIXED_LEN - 4) / RANGE_LEN)]
+#[error(
+    "more than {} separate ranges of records left the spool without being delivered",
+    MOST_RANGES
+)]
 pub struct TooManyRanges;
 
 impl Progress {
@@ -110,8 +130,9 @@ impl Progress {
             clean: false,
             watermark,
             acknowledged: watermark,
-            totals: [0; 4],
+            totals: [0; 5],
             ranges: Vec::new(),
+            doubts: Vec::new(),
         }
     }
 
@@ -134,11 +155,58 @@ impl Progress {
             range.first = range.first.max(passed);
         }
         self.ranges.retain(|range| range.first < range.end);
+        self.doubts.iter_mut().for_each(|(from, _)| *from = below.max(*from));
+        self.doubts.retain(|(from, end)| from < end);
+    }
+
+    /// Notes that what lies between may be in a segment, or never have been assigned; it is above
+    /// all that is known.
+    pub fn doubt(&mut self, from: Sequence, end: Sequence) {
+        self.doubts.push((from, end));
+    }
+
+    /// Up to where something ought to be there in a segment that `end`s there.
+    pub fn promised(&self, end: Sequence) -> Sequence {
+        let doubt = self.doubts.iter().find(|(_, next)| *next == end);
+        doubt.map_or(end, |(from, _)| *from)
+    }
+
+    /// How many sequences from `from` up to `end` are in doubt.
+    pub fn in_doubt(&self, from: Sequence, end: Sequence) -> u64 {
+        self.doubts.iter().map(|(first, next)| end.min(*next).since(from.max(*first))).sum()
     }
 
     /// Lists `range` as removed; what of it is listed already, or lies below the watermark, stays
-    /// as it is. Gives what was not.
+    /// as it is. Gives what was not. Where it takes in the end of what is in doubt, nothing was
+    /// there: that much is unused.
     pub fn remove(&mut self, range: Range) -> Result<Vec<Range>, TooManyRanges> {
+        let mut after = self.clone();
+        let mut pieces = Vec::new();
+        let mut first = range.first;
+        after.doubts.retain_mut(|(from, end)| {
+            if range.end <= *from || *end <= range.first {
+                return true;
+            }
+            if range.end < *end {
+                *from = range.end;
+                return true;
+            }
+            let begin = first.max(*from);
+            pieces.push(Range { first, end: begin, ..range });
+            pieces.push(Range { kind: Removal::Unused, first: begin, end: *end });
+            first = *end;
+            false
+        });
+        pieces.push(Range { first, ..range });
+        let mut new = Vec::new();
+        for piece in pieces {
+            new.extend(after.list(piece)?);
+        }
+        *self = after;
+        Ok(new)
+    }
+
+    fn list(&mut self, range: Range) -> Result<Vec<Range>, TooManyRanges> {
         let mut first = range.first.max(self.watermark);
         let mut new = Vec::new();
         for known in self.ranges.iter().filter(|known| known.end > range.first) {
@@ -159,7 +227,7 @@ impl Progress {
             }
             joins
         });
-        if FIXED_LEN + all.len() * RANGE_LEN + 4 > SLOT_LEN {
+        if all.len() + self.doubts.len() > MOST_RANGES {
             return Err(TooManyRanges);
         }
         self.ranges = all;
@@ -185,94 +253,19 @@ impl Progress {
             let of_kind = self.ranges.iter().filter(|range| range.kind == kind);
             of_kind.map(|range| range.end.min(accepted).since(range.first)).sum()
         };
-        let [dead, dropped, exported, lost] =
+        let [dead, dropped, exported, lost, unused] =
             REMOVALS.map(|kind| self.totals[kind as usize] + above(kind));
-        let removed_above: u64 = REMOVALS.map(above).iter().sum();
+        let in_doubt = self.in_doubt(self.watermark, accepted);
+        let gone_above: u64 = REMOVALS.map(above).iter().sum::<u64>() + in_doubt;
         Ledger {
-            accepted: accepted.0,
+            accepted: accepted.0 - unused - in_doubt,
             delivered: self.watermark.0 - self.totals.iter().sum::<u64>(),
-            spooled: accepted.since(self.watermark) - removed_above,
+            spooled: accepted.since(self.watermark) - gone_above,
             dead,
             dropped,
             exported,
             lost,
         }
-    }
-
-    pub(super) fn encode(&self, turn: u64) -> Vec<u8> {
-        let mut out = Vec::with_capacity(FIXED_LEN + self.ranges.len() * RANGE_LEN + 4);
-        out.extend_from_slice(&MAGIC);
-        out.extend_from_slice(&[VERSION, u8::from(self.clean), 0, 0]);
-        out.extend_from_slice(&turn.to_le_bytes());
-        out.extend_from_slice(&self.spool_id);
-        out.extend_from_slice(&self.boot_id);
-        out.extend_from_slice(&self.watermark.0.to_le_bytes());
-        out.extend_from_slice(&self.acknowledged.0.to_le_bytes());
-        for total in self.totals {
-            out.extend_from_slice(&total.to_le_bytes());
-        }
-        #[expect(clippy::cast_possible_truncation, reason = "`remove` bounds the ranges")]
-        out.extend_from_slice(&(self.ranges.len() as u32).to_le_bytes());
-        for range in &self.ranges {
-            out.push(range.kind as u8);
-            out.extend_from_slice(&range.first.0.to_le_bytes());
-            out.extend_from_slice(&range.end.0.to_le_bytes());
-        }
-        out.extend_from_slice(&crc32c::crc32c(&out).to_le_bytes());
-        out
-    }
-
-    /// The version of a slot that a newer program wrote. A known version with one damaged byte is
-    /// none.
-    fn newer(slot: &[u8]) -> Option<u8> {
-        let with = |version| {
-            let mut slot = slot.to_owned();
-            slot[4] = version;
-            Self::decode(&slot)
-        };
-        let newer = slot[..4] == MAGIC && slot[4] > VERSION;
-        (newer && (OLDEST..=VERSION).all(|version| with(version).is_none())).then_some(slot[4])
-    }
-
-    /// The turn and the progress of one slot; `None` when it was never written, is torn or damaged.
-    pub(super) fn decode(slot: &[u8]) -> Option<(u64, Self)> {
-        let u64_at = |at: usize| Some(u64::from_le_bytes(*slot.get(at..)?.first_chunk()?));
-        let count = u32::from_le_bytes(*slot.get(96..)?.first_chunk()?) as usize;
-        let len = count.checked_mul(RANGE_LEN)?.checked_add(FIXED_LEN)?;
-        let crc = slot.get(len..)?.first_chunk()?;
-        if slot[..4] != MAGIC
-            || !(OLDEST..=VERSION).contains(&slot[4])
-            || crc32c::crc32c(&slot[..len]) != u32::from_le_bytes(*crc)
-        {
-            return None;
-        }
-        let range = |at: usize| {
-            let kind = *REMOVALS.get(usize::from(slot[at]))?;
-            Some(Range { kind, first: Sequence(u64_at(at + 1)?), end: Sequence(u64_at(at + 9)?) })
-        };
-        let progress = Self {
-            spool_id: *slot[16..].first_chunk()?,
-            boot_id: *slot[32..].first_chunk()?,
-            clean: slot[5] == 1,
-            watermark: Sequence(u64_at(48)?),
-            acknowledged: Sequence(u64_at(56)?),
-            totals: [u64_at(64)?, u64_at(72)?, u64_at(80)?, u64_at(88)?],
-            ranges: (0..count).map(|i| range(FIXED_LEN + i * RANGE_LEN)).collect::<Option<_>>()?,
-        };
-        let turn = u64_at(8)?; // one more must fit behind it
-        (turn < u64::MAX && progress.is_sound()).then_some((turn, progress))
-    }
-
-    /// Whether the books can be those of a spool. A checksum holds for whatever was written under
-    /// it; with impossible books every later sum would be wrong, or panic.
-    fn is_sound(&self) -> bool {
-        let gone = self.totals.iter().try_fold(0_u64, |sum, total| sum.checked_add(*total));
-        let mut at = self.watermark;
-        let in_order = self.ranges.iter().all(|range| {
-            let before = std::mem::replace(&mut at, range.end);
-            before <= range.first && range.first < range.end
-        });
-        in_order && gone.is_some_and(|gone| gone <= self.watermark.0)
     }
 }
 

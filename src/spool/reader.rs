@@ -126,9 +126,11 @@ impl SpoolReader {
         self.position
     }
 
-    /// How many records are published and not yet read.
+    /// How many records are published and not yet read, as far as is known.
     pub fn unread(&self) -> u64 {
-        self.shared.published().since(self.position)
+        let published = self.shared.published();
+        let books = lock(&self.shared.books);
+        published.since(self.position) - books.progress.in_doubt(self.position, published)
     }
 
     /// Moves the position, to send again; not below the watermark.

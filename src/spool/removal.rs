@@ -71,12 +71,14 @@ impl Shared {
         // A copy first: what could not be written must not pass for known the next time.
         let mut progress = lock(&self.books).progress.clone();
         progress.acknowledged = self.published();
-        let mut records = 0;
+        let (mut records, mut listed) = (0, false);
         for range in ranges {
             let new = progress.remove(range).map_err(io::Error::other)?;
-            records += new.iter().map(|range| range.end.since(range.first)).sum::<u64>();
+            listed |= !new.is_empty();
+            let new = new.iter().filter(|range| range.kind != Removal::Unused);
+            records += new.map(|range| range.end.since(range.first)).sum::<u64>();
         }
-        if records > 0 {
+        if listed {
             file.write_both(&progress)?;
             lock(&self.books).progress = progress;
         }
@@ -90,16 +92,19 @@ impl Shared {
         first: Sequence,
         end: Sequence,
     ) -> io::Result<Finding> {
-        let new = {
+        let (new, promised) = {
             // In one step: no other segment takes this one's place meanwhile.
             let file = &mut *lock(&self.progress_file);
             if !lock(&self.catalog).has(segment) {
                 return Ok(Finding::Stale);
             }
-            self.list(file, [Range { kind: Removal::Lost, first, end }])?
+            let promised = lock(&self.books).progress.promised(end);
+            let range = Range { kind: Removal::Lost, first, end };
+            (self.list(file, [range])?, promised)
         };
         if new > 0 {
-            tracing::error!("sequences {first} to {} are lost: {segment} is damaged", end.0 - 1);
+            let last = promised.0 - 1;
+            tracing::error!("sequences {first} to {last} are lost: {segment} is damaged");
         }
         let marked = lock(&self.catalog).mark_damaged(segment);
         let path = self.config.dir.join(segment.to_string());

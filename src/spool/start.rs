@@ -18,6 +18,8 @@
 //! One segment never refuses the spool. What cannot be read (no permission, a bad sector in the
 //! directory) stays where it is, under the sequences that it must hold: the reader tries it again
 //! and skips nothing, new records are taken meanwhile, and a hand that makes it readable is enough.
+//! The last one may hold more than the mark says, unless the stop was a clean one: sequences are
+//! left free for it, and once it is read what was not needed of them counts as never assigned.
 //! What cannot be sealed or put away stays for the keeper and the next start.
 //!
 //! A progress file that was put back from an older copy shows by its acknowledged-through mark: it
@@ -29,8 +31,9 @@
 //!
 //! It deliberately does not verify sealed segments: the reader does, when it comes to them.
 
+mod patience;
+
 use super::aside;
-use super::block::Header;
 use super::catalog::Entry;
 use super::claims::Claims;
 use super::config::Config;
@@ -38,17 +41,19 @@ use super::dir;
 use super::generations::{self, Known};
 use super::ids;
 use super::progress::{Progress, ProgressFile, Range, Removal};
-use super::scan::Scanned;
 use super::segment::{Seal, SegmentId};
 use super::shared::Books;
 use super::store::DATA_FILE;
 use super::{LastStop, OpenError};
 use crate::record::{Millis, Sequence};
+use patience::Patience;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::Duration;
+
+/// So many sequences are left free behind a segment that cannot be read: more than one takes after
+/// the mark, which is a second old and, where the disk is slow, as old as the watchdog lets it be.
+const LEFT_FREE: u64 = 1 << 24;
 
 /// What the start found.
 #[derive(Debug)]
@@ -102,8 +107,10 @@ pub fn start(config: &Config) -> Result<Found, OpenError> {
     let watermark = progress.past_removed(progress.watermark());
     progress.advance(watermark);
 
-    let (entries, missing) = (Vec::new(), Vec::new());
-    let mut survey = Survey { config, progress: &progress, trusted, entries, missing };
+    let (entries, missing, doubt) = (Vec::new(), Vec::new(), None);
+    let patience = Patience::default();
+    let mut survey =
+        Survey { config, progress: &progress, trusted, patience, entries, missing, doubt };
     let ids = survey.counting(&survey.believe(found));
     let mut at = watermark;
     for (place, id) in ids.iter().enumerate() {
@@ -114,7 +121,7 @@ pub fn start(config: &Config) -> Result<Found, OpenError> {
         survey.missing.push((at, progress.acknowledged));
         at = progress.acknowledged;
     }
-    let Survey { entries, mut missing, .. } = survey;
+    let Survey { entries, mut missing, doubt, .. } = survey;
     let older = ids.iter().any(|id| id.first > progress.acknowledged)
         || progress.clean && at > progress.acknowledged;
     if trusted && older {
@@ -132,7 +139,11 @@ pub fn start(config: &Config) -> Result<Found, OpenError> {
         let new = progress
             .remove(Range { kind: Removal::Lost, first, end })
             .map_err(|error| wrong("write down the losses in")(io::Error::other(error)))?;
-        lost.extend(new.iter().map(|range| (range.first, range.end)));
+        let new = new.iter().filter(|range| range.kind == Removal::Lost);
+        lost.extend(new.map(|range| (range.first, range.end)));
+    }
+    if let Some((from, end)) = doubt {
+        progress.doubt(from, end);
     }
     let past = progress.past_removed(progress.watermark());
     progress.advance(past);
@@ -145,7 +156,7 @@ pub fn start(config: &Config) -> Result<Found, OpenError> {
     file.write_both(&books.progress).map_err(wrong("write the progress in"))?;
     dir::sync(dir).map_err(wrong("sync"))?;
     let unclean = matches!(last_stop, LastStop::Crash | LastStop::Power);
-    let uncertain_from = unclean.then_some(at);
+    let uncertain_from = unclean.then_some(books.progress.promised(at));
     Ok(Found { file, books, entries, next: at, lost, last_stop, uncertain_from })
 }
 
@@ -165,14 +176,22 @@ struct Survey<'a> {
     progress: &'a Progress,
     /// The marks are known; without them nothing that ever held a part is thrown away.
     trusted: bool,
+    patience: Patience,
     entries: Vec<Entry>,
     /// Ought to be there and is not.
     missing: Vec<(Sequence, Sequence)>,
+    /// May be in the last segment, or nowhere.
+    doubt: Option<(Sequence, Sequence)>,
 }
 
 impl Survey<'_> {
     fn path(&self, id: SegmentId) -> PathBuf {
         self.config.dir.join(id.to_string())
+    }
+
+    /// Whether any of its blocks is intact.
+    fn holds_blocks(&self, id: SegmentId) -> io::Result<bool> {
+        Ok(!self.patience.blocks_of(&self.path(id), id)?.is_empty())
     }
 
     /// Those of the directories that are segments, or may be; the others go out of the way. Only
@@ -195,13 +214,13 @@ impl Survey<'_> {
                 Ok(None) if closed.start < id.first && id.first < closed.end => false,
                 Ok(None) => {
                     let promised = !self.trusted || id.first <= self.progress.acknowledged;
-                    begun && promised || holds_blocks(&path, id).unwrap_or(true)
+                    begun && promised || self.holds_blocks(id).unwrap_or(true)
                 }
             };
             if is_one {
                 believed.push(id);
             } else {
-                let empty = is_new(&path) && !holds_blocks(&path, id).unwrap_or(true);
+                let empty = is_new(&path) && !self.holds_blocks(id).unwrap_or(true);
                 self.put_away(id, !empty);
             }
         }
@@ -224,7 +243,7 @@ impl Survey<'_> {
             }
             Err(error) => {
                 tracing::error!("{} cannot be read: {error}; it is tried again", path.display());
-                (next.unwrap_or(self.progress.acknowledged).max(id.first), None)
+                (next.unwrap_or_else(|| self.end_of_unread(id.first)), None)
             }
         };
         if at < id.first {
@@ -239,6 +258,20 @@ impl Survey<'_> {
             self.entries.push(Entry::closed(id, end, seal, disk_bytes));
         }
         at.max(end)
+    }
+
+    /// Where the last segment, which begins at `first` and cannot be read, ends for those that
+    /// come after it. Without a close what it holds may reach beyond the mark.
+    fn end_of_unread(&mut self, first: Sequence) -> Sequence {
+        let known = self.progress.acknowledged.max(first);
+        // By an earlier start.
+        let left_free = first < known && self.progress.promised(known) < known;
+        if self.progress.clean || left_free {
+            return known;
+        }
+        let end = known.plus(LEFT_FREE);
+        self.doubt = Some((known, end));
+        end
     }
 
     /// What a segment holds, sealed by now; `None` when nothing in it was ever acknowledged.
@@ -286,7 +319,7 @@ impl Survey<'_> {
         at: Sequence,
         next: Option<Sequence>,
     ) -> io::Result<Option<Seal>> {
-        let scanned = scan(path)?;
+        let scanned = self.patience.scan(path)?;
         let limit = next.unwrap_or(Sequence(u64::MAX));
         let begin = id.first.max(at);
         let blocks = scanned.iter().flat_map(|scanned| &scanned.blocks);
@@ -309,7 +342,8 @@ impl Survey<'_> {
             seal.blocks = seal.blocks.saturating_add(1);
             seal.oldest = seal.oldest.min(block.base);
         }
-        self.miss(&mut seal, next.unwrap_or(self.progress.acknowledged));
+        let end = next.unwrap_or(self.progress.acknowledged);
+        self.miss(&mut seal, self.progress.promised(end));
         Ok((begin < seal.end).then_some(seal))
     }
 
@@ -332,7 +366,8 @@ impl Survey<'_> {
     fn counting(&self, found: &[SegmentId]) -> Vec<SegmentId> {
         let known = |id: &SegmentId| (*id, Known::of(seal_of(&self.path(*id), *id)));
         let known: Vec<_> = found.iter().map(known).collect();
-        let judged = generations::judge(&known, |id| blocks_of(&self.path(id), id));
+        let blocks_of = |id| self.patience.blocks_of(&self.path(id), id);
+        let judged = generations::judge(&known, blocks_of);
         for (id, seal) in &judged.copies {
             seal_up(&self.path(*id), seal);
         }
@@ -356,18 +391,6 @@ fn seal_of(path: &Path, id: SegmentId) -> io::Result<Option<Seal>> {
     Ok(Seal::read(path)?.filter(|seal| seal.first == id.first))
 }
 
-/// A segment's intact blocks: one whose first commit failed has none.
-fn blocks_of(path: &Path, id: SegmentId) -> io::Result<Vec<Header>> {
-    let scanned = scan(path)?;
-    let blocks = scanned.iter().flat_map(|scanned| &scanned.blocks).map(|found| found.header);
-    Ok(blocks.filter(|block| block.first >= id.first).collect())
-}
-
-/// Whether there are any.
-fn holds_blocks(path: &Path, id: SegmentId) -> io::Result<bool> {
-    Ok(!blocks_of(path, id)?.is_empty())
-}
-
 /// Whether nothing is in a directory but what a new segment begins with.
 fn is_new(path: &Path) -> bool {
     let ours = |name: &std::ffi::OsStr| {
@@ -376,24 +399,4 @@ fn is_new(path: &Path) -> bool {
     };
     let mut entries = fs::read_dir(path).into_iter().flatten();
     entries.all(|entry| entry.is_ok_and(|entry| ours(&entry.file_name())))
-}
-
-/// How often a segment of which pages cannot be read is scanned before it counts without them,
-/// and how long after each other.
-const SCANS: u32 = 10;
-const BETWEEN_SCANS: Duration = Duration::from_millis(500);
-
-/// The blocks of a segment's file; `None` when there is no such file.
-fn scan(path: &Path) -> io::Result<Option<Scanned>> {
-    let mut scans = 1;
-    loop {
-        match Scanned::open(&path.join(DATA_FILE)) {
-            // A bus that is reset, or a stick that is put back, answers again.
-            Ok(scanned) if scanned.is_unreadable() && scans < SCANS => thread::sleep(BETWEEN_SCANS),
-            Ok(scanned) => return Ok(Some(scanned)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        }
-        scans += 1;
-    }
 }

@@ -153,8 +153,11 @@ impl View {
         if self.alone { self.dir.clone() } else { self.dir.join(&segment.name) }
     }
 
-    /// The parts of a range of sequences from the watermark on that are not known to have left.
+    /// The parts of a range of sequences from the watermark on that are not known to have left, and
+    /// not in doubt.
     pub(super) fn expected(&self, first: Sequence, end: Sequence) -> Vec<(Sequence, Sequence)> {
+        let promised = self.progress.as_ref().map_or(end, |progress| progress.promised(end));
+        let end = promised.max(first);
         let mut at = first.max(self.watermark());
         let mut expected = Vec::new();
         for range in self.ranges().iter().skip_while(|range| range.end <= first) {

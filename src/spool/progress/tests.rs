@@ -34,13 +34,48 @@ proptest! {
             prop_assert!(ledger.balances(), "{ledger:?}");
             let count = |kind| model.iter().filter(|m| **m == Some(kind)).count() as u64;
             prop_assert_eq!(
-                [ledger.dead, ledger.dropped, ledger.exported, ledger.lost],
+                [ledger.dead, ledger.dropped, ledger.exported, ledger.lost, 0],
                 REMOVALS.map(count)
             );
             let waiting = model[index(progress.watermark.0)..].iter().filter(|m| m.is_none());
             prop_assert_eq!(ledger.spooled, waiting.count() as u64);
             prop_assert_eq!(Progress::decode(&progress.encode(5)), Some((5, progress.clone())));
         }
+    }
+}
+
+/// Fails without the pieces in `Progress::remove`, and when an entry of the file is left out.
+#[test]
+fn what_is_in_doubt_is_no_record_until_it_is_found_and_what_is_not_found_was_none() {
+    let written = |progress: &Progress| Progress::decode(&progress.encode(5)).unwrap().1;
+    let mut progress = Progress::new([1; 16], Sequence(0));
+    progress.doubt(Sequence(10), Sequence(1_000));
+    progress = written(&progress);
+    assert_eq!(progress.promised(Sequence(1_000)), Sequence(10));
+    let books = |progress: &Progress, accepted| {
+        let ledger = progress.ledger(Sequence(accepted));
+        assert!(ledger.balances(), "{ledger:?}");
+        (ledger.accepted, ledger.delivered, ledger.spooled, ledger.lost)
+    };
+    assert_eq!(books(&progress, 1_002), (12, 0, 12, 0));
+    // Two more come to light, one of them is gone, and then there is nothing any more.
+    progress.advance(Sequence(11));
+    assert_eq!(books(&progress, 1_002), (13, 11, 2, 0));
+    progress.remove(range(Removal::Lost, 11, 12)).unwrap();
+    assert_eq!(books(&progress, 1_002), (14, 11, 2, 1));
+    let mut none = progress.clone();
+    progress.remove(range(Removal::Lost, 12, 1_000)).unwrap();
+    assert_eq!(books(&progress, 1_002), (14, 11, 2, 1));
+    assert_eq!(progress.past_removed(Sequence(11)), Sequence(1_000));
+    // As much as nothing was found of: what was promised is lost, the rest was not there.
+    none.remove(range(Removal::Dropped, 5, 1_001)).unwrap();
+    assert_eq!(books(&none, 1_002), (14, 11, 1, 1));
+    for mut progress in [progress, none] {
+        progress.advance(Sequence(1_001));
+        progress = written(&progress);
+        let ledger = progress.ledger(Sequence(1_002));
+        assert!(ledger.balances(), "{ledger:?}");
+        assert_eq!((ledger.accepted, ledger.spooled, ledger.lost), (14, 1, 1));
     }
 }
 

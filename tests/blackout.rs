@@ -75,7 +75,7 @@ enum Which {
 impl Which {
     fn is(self, access: Access, of_data: bool) -> bool {
         match self {
-            Self::Changes => access != Access::Read,
+            Self::Changes => !matches!(access, Access::Read | Access::Open),
             Self::Only(kind) => access == kind,
             Self::DataSyncs => access == Access::Sync && of_data,
             Self::OtherSyncs => access == Access::Sync && !of_data,

@@ -47,11 +47,13 @@ enum Fault {
     FailedSyncs,
     FailedReadOnce,
     FailedReads,
+    FailedOpenOnce,
+    FailedOpens,
 }
 
 impl Fault {
     fn strikes(self, access: Access) -> bool {
-        use Access::{Create, Grow, Overwrite, Read, Remove, Rename, Sync};
+        use Access::{Create, Grow, Open, Overwrite, Read, Remove, Rename, Sync};
         match self {
             Self::NoSpaceOnce => matches!(access, Grow | Overwrite | Create | Rename | Remove),
             Self::NoSpace => matches!(access, Grow | Create),
@@ -60,15 +62,18 @@ impl Fault {
             }
             Self::FailedSyncOnce | Self::FailedSyncs => access == Sync,
             Self::FailedReadOnce | Self::FailedReads => access == Read,
+            Self::FailedOpenOnce | Self::FailedOpens => access == Open,
         }
     }
 
     fn lasts(self) -> bool {
-        matches!(self, Self::NoSpace | Self::FailedWrites | Self::FailedSyncs | Self::FailedReads)
+        use Fault::{FailedOpens, FailedReads, FailedSyncs, FailedWrites, NoSpace};
+        matches!(self, NoSpace | FailedWrites | FailedSyncs | FailedReads | FailedOpens)
     }
 
     fn is_of_reads(self) -> bool {
-        matches!(self, Self::FailedReadOnce | Self::FailedReads)
+        use Fault::{FailedOpenOnce, FailedOpens, FailedReadOnce, FailedReads};
+        matches!(self, FailedReadOnce | FailedReads | FailedOpenOnce | FailedOpens)
     }
 
     fn errno(self) -> Errno {
@@ -141,7 +146,7 @@ impl State {
         if self.struck > 0 && !self.fault.lasts() {
             return Ok(());
         }
-        if self.fault == Fault::FailedReads && self.struck == READS {
+        if self.fault.is_of_reads() && self.struck == READS {
             self.lifted = true;
             return Ok(());
         }
@@ -438,4 +443,12 @@ fn whatever_fails_at_any_step_of_a_repacking_costs_the_copy_and_nothing_else() {
     ] {
         scenario.sweep(fault);
     }
+}
+
+/// Fails without `note_unreadable` where `SpoolReader` cannot open a file: what is in it would be lost.
+#[test]
+fn a_file_that_cannot_be_opened_for_a_while_at_any_step_costs_nothing() {
+    let Some(scenario) = Scenario::new() else { return };
+    scenario.sweep(Fault::FailedOpenOnce);
+    scenario.sweep(Fault::FailedOpens);
 }

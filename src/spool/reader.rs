@@ -49,7 +49,7 @@ pub struct SpoolReader {
     scanned: Option<(SegmentId, Scanned)>,
     /// Something was missing here, and the segment was scanned once more.
     looked_again: Option<Sequence>,
-    /// Pages of this segment cannot be read, since then.
+    /// This segment, or pages of it, cannot be read, since then.
     unreadable: Option<(SegmentId, Instant)>,
 }
 
@@ -187,11 +187,11 @@ impl SpoolReader {
         if self.scanned.as_ref().is_none_or(|(id, _)| *id != entry.id) {
             match Scanned::open(path) {
                 Ok(scanned) => self.scanned = Some((entry.id, scanned)),
-                // Removed by somebody's hand, or on a bad sector: all of it is missing. (Where no
-                // file can be read, the loss cannot be written down either, and is none.)
+                // Removed by somebody's hand, or on a bad sector: all of it is missing.
                 Err(error)
                     if error.kind() == io::ErrorKind::NotFound || scan::is_bad_sector(&error) =>
                 {
+                    self.note_unreadable(entry.id, scan::is_bad_sector(&error));
                     return Ok(None);
                 }
                 Err(error) => return Err(error),
@@ -199,12 +199,17 @@ impl SpoolReader {
         }
         let found = self.read_found();
         let unreadable = self.scanned.as_ref().is_some_and(|(_, scanned)| scanned.is_unreadable());
-        let known = self.unreadable.filter(|(id, _)| *id == entry.id);
-        self.unreadable = unreadable.then(|| known.unwrap_or((entry.id, Instant::now())));
+        self.note_unreadable(entry.id, unreadable);
         if entry.live.is_some() {
             self.scanned = None; // it still grows
         }
         found
+    }
+
+    /// Remembers since when a segment cannot be read.
+    fn note_unreadable(&mut self, id: SegmentId, unreadable: bool) {
+        let known = self.unreadable.filter(|(known, _)| *known == id);
+        self.unreadable = unreadable.then(|| known.unwrap_or((id, Instant::now())));
     }
 
     /// The block at the position, or the next one, of those that were found.

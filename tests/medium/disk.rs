@@ -57,6 +57,8 @@ impl Layers {
 /// What a program does to the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
+    /// Of a file that is there.
+    Open,
     /// Of a file's bytes.
     Read,
     /// A write where the file has its place on the disk, or a truncation.
@@ -118,6 +120,10 @@ impl Disk {
 
     pub fn node(&self, inode: Inode) -> Result<&Node, Errno> {
         self.layers.now.node(inode).ok_or(Errno::STALE)
+    }
+
+    pub fn open(&mut self, file: Inode) -> Result<(), Errno> {
+        self.ask(Access::Open, file)
     }
 
     pub fn read(&mut self, file: Inode, offset: u64, size: usize) -> Result<Vec<u8>, Errno> {

@@ -5,6 +5,8 @@
 
 #[path = "support/spool.rs"]
 mod support;
+#[path = "support/tmpfs.rs"]
+mod tmpfs;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,6 +15,7 @@ use std::sync::Arc;
 use support::{
     append_all, block_on, config, copy_dir, open, read_all, segments, values, wait_until,
 };
+use tmpfs::Tmpfs;
 use waystation::record::{Millis, NewRecord, Reception, RecordId, Route, Sequence};
 use waystation::spool::{self, Config, Spool};
 use waystation::status::rates::age_seconds;
@@ -163,4 +166,27 @@ fn receptions_decades_away_are_kept_and_no_age_is_negative() {
         assert_eq!(read_all(&mut spool).len(), start + 1);
         spool.writer.close().unwrap();
     }
+}
+
+/// Fails when `start` asks more of `dir::prepare` than it can do without, and when `dir::empty_trash`
+/// wants to see what was never made.
+#[test]
+fn an_older_spool_on_a_disk_without_an_inode_left_is_opened_drained_and_written_again() {
+    let Some(disk) = Tmpfs::new("size=16m,nr_inodes=60") else { return };
+    let dir = disk.path().join("spool");
+    let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/spool-format-1");
+    copy_dir(Path::new(fixture), &dir).unwrap();
+    // What that program made besides.
+    fs::write(dir.join("lock"), "").unwrap();
+    fs::create_dir(dir.join(".trash")).unwrap();
+    fs::create_dir(dir.join("quarantine")).unwrap();
+    let _junk = disk.take_inodes();
+    let mut spool = open(&dir);
+    assert_eq!(spool.report.lost, []);
+    assert_eq!(read_all(&mut spool).len(), 5);
+    assert!(append_all(&spool, &values(1, 100, 1)).is_err(), "there is no room");
+    let to = spool.reader.position();
+    spool.reader.advance_watermark(to);
+    wait_until("what was delivered is freed", || segments(&dir).is_empty());
+    wait_until("records are taken again", || append_all(&spool, &values(1, 100, 2)).is_ok());
 }

@@ -132,7 +132,7 @@ pub fn create(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes the directories that later removals need: on a full disk they could not be made.
+/// Makes the directories that later removals and copies need, while there is room for them.
 pub fn prepare(dir: &Path) -> io::Result<()> {
     [TRASH, QUARANTINE, TMP].into_iter().try_for_each(|place| make(&dir.join(place)))
 }
@@ -187,7 +187,11 @@ pub fn may_go(dir: &Path, segment: &Path) -> bool {
 /// What cannot be deleted is left to the next start: it is no reason not to take records.
 pub fn empty_trash(dir: &Path) -> io::Result<()> {
     for place in [TRASH, TMP] {
-        for entry in fs::read_dir(dir.join(place))? {
+        let entries = match fs::read_dir(dir.join(place)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            other => other?,
+        };
+        for entry in entries {
             let entry = entry?;
             let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
             let path = entry.path();

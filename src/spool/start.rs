@@ -75,7 +75,10 @@ pub fn start(config: &Config) -> Result<Found, OpenError> {
     let dir = &config.dir;
     let wrong =
         |doing: &'static str| move |source| OpenError::Io { doing, path: dir.to_owned(), source };
-    dir::prepare(dir).map_err(wrong("create a directory in"))?;
+    if let Err(error) = dir::prepare(dir) {
+        // What needs one makes it, and on a full disk there is a drain to be done before.
+        tracing::warn!("cannot create a directory in {}: {error}", dir.display());
+    }
     dir::empty_trash(dir).map_err(wrong("empty the trash in"))?;
     let path = dir.join(dir::PROGRESS);
     if fs::metadata(&path).is_ok_and(|meta| !meta.is_file()) {

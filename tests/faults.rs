@@ -445,10 +445,59 @@ fn whatever_fails_at_any_step_of_a_repacking_costs_the_copy_and_nothing_else() {
     }
 }
 
-/// Fails without `note_unreadable` where `SpoolReader` cannot open a file: what is in it would be lost.
+/// Fails without `Trouble::note` where `SpoolReader` cannot open a file: what is in it would be lost.
 #[test]
 fn a_file_that_cannot_be_opened_for_a_while_at_any_step_costs_nothing() {
     let Some(scenario) = Scenario::new() else { return };
     scenario.sweep(Fault::FailedOpenOnce);
     scenario.sweep(Fault::FailedOpens);
+}
+
+/// Fails when `Patience::scan` in a start, or `SpoolReader`, searches a segment to its end whatever that
+/// takes: on real media a page can cost half a minute, and the watchdog kills what hangs.
+#[test]
+fn a_tail_of_pages_that_cost_time_and_fail_holds_up_neither_a_start_nor_the_reader() {
+    let Some(mount) = Mount::new() else { return };
+    let disk = mount.insert(Layers::new());
+    let mut known = Outside::default();
+    let dir = disk.path().join(PLACE);
+    let commit_delay = Duration::from_millis(200);
+    let bench = Bench::open_with(Config { commit_delay, ..Config::new(&dir) }).unwrap();
+    assert!(bench.append(&mut known, 300, PATIENCE).iter().all(|one| matches!(one, Some(Ok(_)))));
+    let left = disk.layers();
+    drop(bench);
+
+    let disk = mount.insert(left);
+    let dir: PathBuf = disk.path().join(PLACE);
+    let db = fs::metadata(dir.join("seg-00000000000000000000-0000").join("db")).unwrap();
+    let bad = db.ino() & u64::from(u32::MAX);
+    let failed = Arc::new(AtomicU64::new(0));
+    let counted = failed.clone();
+    disk.disk().guard(Box::new(move |access, inode, _| {
+        if access != Access::Read || inode != bad {
+            return Ok(());
+        }
+        counted.fetch_add(1, Relaxed);
+        std::thread::sleep(Duration::from_millis(300));
+        Err(Errno::IO)
+    }));
+    let pages = db.len() / 4096;
+    assert!(pages > 60, "{pages}");
+    let mut bench = Bench::open(&dir).expect("it starts all the same");
+    assert!(failed.swap(0, Relaxed) < pages / 2, "the start reads page after page");
+    for _ in 0..2 {
+        assert!(bench.read().1.is_err(), "nothing is skipped");
+        assert!(failed.swap(0, Relaxed) < pages / 2, "the reader reads page after page");
+    }
+    assert!(matches!(bench.append(&mut known, 1, PATIENCE)[..], [Some(Ok(_))]));
+    disk.disk().unguarded();
+    let mut numbers = Vec::new();
+    until("all of it is read", || {
+        let (read, outcome) = bench.read();
+        numbers.extend(read.records.iter().map(|(_, number)| *number));
+        outcome.is_ok()
+    });
+    assert_eq!(numbers, (0..known.offered).collect::<Vec<_>>());
+    let ledger = bench.spool.writer.ledger();
+    assert_eq!((ledger.accepted, ledger.lost), (known.offered, 0));
 }

@@ -18,7 +18,7 @@ use super::catalog::Entry;
 use super::keeper::Chore;
 use super::mutex::lock;
 use super::removal::Finding;
-use super::scan::{self, Scanned};
+use super::scan::{self, BadPages, Scanned};
 use super::segment::SegmentId;
 use super::shared::Shared;
 use super::store::DATA_FILE;
@@ -49,14 +49,24 @@ pub struct SpoolReader {
     scanned: Option<(SegmentId, Scanned)>,
     /// Something was missing here, and the segment was scanned once more.
     looked_again: Option<Sequence>,
-    /// This segment, or pages of it, cannot be read, since then.
-    unreadable: Option<(SegmentId, Instant)>,
+    /// Of the segment that was searched last.
+    trouble: Option<Trouble>,
+}
+
+/// What cannot be read of a segment.
+#[derive(Debug)]
+struct Trouble {
+    id: SegmentId,
+    /// Since it was opened, or searched to its end, for the first time in vain.
+    since: Option<Instant>,
+    /// What is known of it until it is tried again.
+    bad: BadPages,
 }
 
 impl SpoolReader {
     pub(super) fn new(shared: Arc<Shared>, keeper: Sender<Chore>) -> Self {
         let position = shared.watermark();
-        Self { shared, keeper, position, scanned: None, looked_again: None, unreadable: None }
+        Self { shared, keeper, position, scanned: None, looked_again: None, trouble: None }
     }
 
     /// The next block from the position on, without the records below it; `None` when everything
@@ -89,10 +99,11 @@ impl SpoolReader {
                     self.scanned = None;
                     continue;
                 }
-                if let Some((_, since)) = self.unreadable
+                if let Some(Trouble { since: Some(since), bad, .. }) = &mut self.trouble
                     && since.elapsed() < self.shared.config.read_patience
                 {
                     self.scanned = None;
+                    *bad = BadPages::default();
                     let source = io::Error::from(rustix::io::Errno::IO);
                     return Err(ReadError::Io { path: self.data_file(entry.id), source });
                 }
@@ -185,13 +196,16 @@ impl SpoolReader {
 
     fn read_scanned(&mut self, entry: &Entry, path: &Path) -> io::Result<Option<Block>> {
         if self.scanned.as_ref().is_none_or(|(id, _)| *id != entry.id) {
-            match Scanned::open(path) {
+            let same = self.trouble.take().filter(|trouble| trouble.id == entry.id);
+            let new = || Trouble { id: entry.id, since: None, bad: BadPages::default() };
+            let trouble = self.trouble.insert(same.unwrap_or_else(new));
+            match Scanned::open_within(scan::LIMIT, path, &mut trouble.bad) {
                 Ok(scanned) => self.scanned = Some((entry.id, scanned)),
                 // Removed by somebody's hand, or on a bad sector: all of it is missing.
                 Err(error)
                     if error.kind() == io::ErrorKind::NotFound || scan::is_bad_sector(&error) =>
                 {
-                    self.note_unreadable(entry.id, scan::is_bad_sector(&error));
+                    trouble.note(scan::is_bad_sector(&error));
                     return Ok(None);
                 }
                 Err(error) => return Err(error),
@@ -199,31 +213,38 @@ impl SpoolReader {
         }
         let found = self.read_found();
         let unreadable = self.scanned.as_ref().is_some_and(|(_, scanned)| scanned.is_unreadable());
-        self.note_unreadable(entry.id, unreadable);
-        if entry.live.is_some() {
-            self.scanned = None; // it still grows
+        if let Some(trouble) = &mut self.trouble {
+            trouble.note(unreadable);
+        }
+        if entry.live.is_some() || found.is_err() {
+            self.scanned = None; // it still grows, or is to be searched anew
         }
         found
-    }
-
-    /// Remembers since when a segment cannot be read.
-    fn note_unreadable(&mut self, id: SegmentId, unreadable: bool) {
-        let known = self.unreadable.filter(|(known, _)| *known == id);
-        self.unreadable = unreadable.then(|| known.unwrap_or((id, Instant::now())));
     }
 
     /// The block at the position, or the next one, of those that were found.
     fn read_found(&self) -> io::Result<Option<Block>> {
         let Some((_, scanned)) = &self.scanned else { return Ok(None) };
         let at = scanned.blocks.partition_point(|found| found.header.end() <= self.position);
+        let begun = Instant::now();
         for found in &scanned.blocks[at..] {
             match scanned.read(found) {
                 Ok(block) => return Ok(Some(block)),
+                // Many pages have gone bad since: a search passes them bit by bit.
+                Err(_) if scanned.is_unreadable() && begun.elapsed() >= scan::LIMIT => {
+                    return Err(rustix::io::Errno::IO.into());
+                }
                 // Damaged since it was found: the next intact one counts.
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {}
                 Err(error) => return Err(error),
             }
         }
         Ok(None)
+    }
+}
+
+impl Trouble {
+    fn note(&mut self, unreadable: bool) {
+        self.since = unreadable.then(|| self.since.unwrap_or_else(Instant::now));
     }
 }

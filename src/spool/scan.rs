@@ -5,16 +5,21 @@
 //! part the search goes on at its end, so that nothing a payload holds is mistaken for a part.
 //! Parts are put together to blocks; a block that lacks one is not there.
 //!
+//! A page that a medium cannot read may cost it half a minute, and a dead region has many: a search
+//! has a limit of time, and the next one goes on behind what is known to be unreadable.
+//!
 //! What it deliberately does not know: which blocks ought to be there.
 
 use super::block::{self, Block};
 use super::part;
 use super::store::MAX_PARTS;
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 /// How much is read at once.
 const CHUNK: usize = 256 * 1024;
@@ -22,6 +27,15 @@ const CHUNK: usize = 256 * 1024;
 /// this program's making, and must cost neither memory nor hours.
 const MOST_PARTS: usize = 16 * MAX_PARTS;
 const MOST_BYTES: u64 = 4 * (MAX_PARTS * part::MAX_LEN) as u64;
+
+/// How long a search goes on among pages that cannot be read. What waits for it is thought to hang
+/// after some times as long.
+pub const LIMIT: Duration = Duration::from_secs(4);
+
+/// Pages of one file that could not be read, by the offset of each. A search that is given them does
+/// not ask for them again.
+#[derive(Debug, Default)]
+pub struct BadPages(BTreeSet<u64>);
 
 /// An intact part and where it stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,8 +101,8 @@ pub(super) fn parts_by(chunk: usize, input: &mut impl Read) -> io::Result<Vec<Fo
     }
 }
 
-/// The whole blocks among `parts`, by first sequence. Of two that claim one sequence the
-/// one that stands first in the file counts.
+/// The whole blocks among `parts`, by first sequence. Of two that claim one sequence one counts: that
+/// of the lower epoch, then of fewer parts, then the one that stands first in the file.
 pub fn blocks(mut parts: Vec<FoundPart>) -> Vec<FoundBlock> {
     parts.sort_by_key(|p| (p.header.first, p.header.epoch.0, p.header.n, p.header.k, p.offset));
     parts.dedup_by_key(|p| p.header);
@@ -130,9 +144,19 @@ impl Scanned {
 
     /// Finds the blocks of an open file.
     pub fn of(file: File) -> io::Result<Self> {
+        Self::of_within(Duration::MAX, file, &mut BadPages::default())
+    }
+
+    /// [`Scanned::open`], within so much time, if pages cannot be read. `TimedOut` says that it was
+    /// not enough: what is `bad` has come to light, and the next search goes on from there.
+    pub fn open_within(limit: Duration, path: &Path, bad: &mut BadPages) -> io::Result<Self> {
+        Self::of_within(limit, open_file(path)?, bad)
+    }
+
+    fn of_within(limit: Duration, file: File, bad: &mut BadPages) -> io::Result<Self> {
         let len = file.metadata()?.len();
         let read_at = |buffer: &mut [u8], offset| file.read_at(buffer, offset);
-        let mut bearing = Bearing { read_at, offset: 0, len, unreadable: false };
+        let mut bearing = Bearing::new(limit, bad, len, read_at);
         let blocks = blocks(parts(&mut bearing)?);
         let unreadable = bearing.unreadable.into();
         Ok(Self { file, blocks, unreadable })
@@ -182,29 +206,54 @@ const PAGE: u64 = 4096;
 
 /// Reads a file past its unreadable pages, which come out as zeros: what stands around them is
 /// intact all the same.
-struct Bearing<F> {
+struct Bearing<'a, F> {
     read_at: F,
     offset: u64,
     len: u64,
+    bad: &'a mut BadPages,
     /// A page was stepped over.
     unreadable: bool,
+    begun: Instant,
+    limit: Duration,
 }
 
-impl<F: Fn(&mut [u8], u64) -> io::Result<usize>> Read for Bearing<F> {
+impl<'a, F> Bearing<'a, F> {
+    fn new(limit: Duration, bad: &'a mut BadPages, len: u64, read_at: F) -> Self {
+        Self { read_at, offset: 0, len, bad, unreadable: false, begun: Instant::now(), limit }
+    }
+}
+
+impl<F: Fn(&mut [u8], u64) -> io::Result<usize>> Read for Bearing<'_, F> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = usize::try_from(self.len - self.offset).unwrap_or(usize::MAX);
-        let want = left.min(buffer.len());
-        let mut read = (self.read_at)(&mut buffer[..want], self.offset);
-        if read.as_ref().is_err_and(is_bad_sector) {
-            let to_edge = usize::try_from(PAGE - self.offset % PAGE).unwrap_or(want);
-            let page = &mut buffer[..want.min(to_edge)];
-            read = (self.read_at)(page, self.offset);
-            if read.as_ref().is_err_and(is_bad_sector) {
-                tracing::error!("the page at byte {} of a segment cannot be read", self.offset);
-                page.fill(0);
-                self.unreadable = true;
-                read = Ok(page.len());
+        let page = self.offset - self.offset % PAGE;
+        let after_bad = page.checked_sub(PAGE).is_some_and(|last| self.bad.0.contains(&last));
+        let known = self.bad.0.contains(&page);
+        // As far as nothing is known to be bad; behind a bad page the next one may be bad, too.
+        let next_bad = self.bad.0.range(self.offset..).next().copied().unwrap_or(self.len);
+        let end = if known || after_bad { page + PAGE } else { next_bad }.min(self.len);
+        let want = usize::try_from(end.saturating_sub(self.offset)).unwrap_or(usize::MAX);
+        let room = want.min(buffer.len());
+        let mut piece = &mut buffer[..room];
+        let mut read = if known { Ok(0) } else { (self.read_at)(piece, self.offset) };
+        if !after_bad && read.as_ref().is_err_and(is_bad_sector) {
+            let to_edge = usize::try_from(page + PAGE - self.offset).unwrap_or(usize::MAX);
+            piece = &mut piece[..to_edge.min(room)];
+            read = (self.read_at)(piece, self.offset);
+        }
+        let is_new = read.as_ref().is_err_and(is_bad_sector);
+        if is_new {
+            tracing::error!("the page at byte {page} of a segment cannot be read");
+            self.bad.0.insert(page);
+            if self.begun.elapsed() >= self.limit {
+                let text =
+                    "many of its pages cannot be read, and the search for the others goes on";
+                return Err(io::Error::new(io::ErrorKind::TimedOut, text));
             }
+        }
+        if known || is_new {
+            piece.fill(0);
+            self.unreadable = true;
+            read = Ok(piece.len());
         }
         let read = read?;
         self.offset += read as u64;
@@ -273,11 +322,43 @@ mod tests {
             (&file[usize::try_from(offset).unwrap()..]).read(buffer)
         };
         let len = file.len() as u64;
-        let mut bearing = Bearing { read_at, offset: 0, len, unreadable: false };
+        let mut bad = BadPages::default();
+        let mut bearing = Bearing::new(Duration::MAX, &mut bad, len, read_at);
         let found = parts(&mut bearing).unwrap();
         let firsts: Vec<_> = found.iter().map(|found| found.header.first.0).collect();
         assert_eq!(firsts, [0, 2]);
         assert!(bearing.unreadable);
+    }
+
+    /// Fails without the limit, and when pages that are known to be bad are asked for again: the
+    /// search would be one long piece of work, or begin anew for ever.
+    #[test]
+    fn a_region_that_cannot_be_read_is_passed_bit_by_bit() {
+        let file: Vec<_> = (0..30).flat_map(|n| part_bytes(n, 0, 1, &[7; 10_000])).collect();
+        let bad = 3 * PAGE..49 * PAGE;
+        let len = file.len() as u64;
+        let mut known = BadPages::default();
+        let mut searches = 0;
+        let found = loop {
+            let read_at = |buffer: &mut [u8], offset: u64| {
+                if bad.contains(&offset) {
+                    return Err(io::Error::from(rustix::io::Errno::IO));
+                }
+                // As the kernel does: up to what cannot be read.
+                let until = if offset < bad.start { bad.start } else { len };
+                let [offset, until] = [offset, until].map(|at| usize::try_from(at).unwrap());
+                (&file[offset..until]).read(buffer)
+            };
+            searches += 1;
+            assert!(searches < 99, "it does not go on");
+            match parts(&mut Bearing::new(Duration::ZERO, &mut known, len, read_at)) {
+                Ok(found) => break found,
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::TimedOut),
+            }
+        };
+        let firsts: Vec<_> = found.iter().map(|found| found.header.first.0).collect();
+        assert_eq!(firsts, [vec![0], (21..30).collect()].concat());
+        assert_eq!(searches, 46 + 1, "one page each");
     }
 
     #[test]

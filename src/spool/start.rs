@@ -15,7 +15,7 @@
 //! data file where one was begun. Anything else with such a name proves nothing about any sequence
 //! and is put out of the way.
 //!
-//! One segment never refuses the spool. What cannot be read (no permission, a bad sector in the
+//! One segment never refuses the spool. What cannot be read (no permission, a page on a bad sector, the
 //! directory) stays where it is, under the sequences that it must hold: the reader tries it again
 //! and skips nothing, new records are taken meanwhile, and a hand that makes it readable is enough.
 //! The last one may hold more than the mark says, unless the stop was a clean one: sequences are

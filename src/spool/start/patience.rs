@@ -2,10 +2,10 @@
 //!
 //! A bus that is reset, or a stick that is put back, answers again, and so does a machine that has
 //! no file to spare for the moment. What is not answered by then is left to the reader, which comes
-//! back to it as often as it takes, while records are taken.
+//! back to it as often as it takes, while records are taken: a dead region can take many minutes.
 
 use crate::spool::block::Header;
-use crate::spool::scan::{self, Scanned};
+use crate::spool::scan::{self, BadPages, Scanned};
 use crate::spool::segment::SegmentId;
 use crate::spool::store::DATA_FILE;
 use rustix::io::Errno;
@@ -26,23 +26,26 @@ pub struct Patience {
 }
 
 impl Patience {
-    /// The blocks of a segment's file; `None` when there is no such file.
+    /// The blocks of a segment's file, if all of it can be read; `None` when there is no such file.
     pub fn scan(&self, path: &Path) -> io::Result<Option<Scanned>> {
+        let path = path.join(DATA_FILE);
         loop {
             let begun = Instant::now();
-            let scanned = Scanned::open(&path.join(DATA_FILE));
-            let may_pass = match &scanned {
-                Ok(scanned) => scanned.is_unreadable(),
-                Err(error) => may_pass(error),
+            let left = TRIES.saturating_sub(self.spent.get());
+            let error = match Scanned::open_within(left, &path, &mut BadPages::default()) {
+                Ok(scanned) if scanned.is_unreadable() => Errno::IO.into(),
+                Ok(scanned) => return Ok(Some(scanned)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                Err(error) => error,
             };
-            if !may_pass || self.spent.get() >= TRIES {
-                return match scanned {
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-                    other => other.map(Some),
-                };
+            let may_pass = may_pass(&error) && !left.is_zero();
+            if may_pass {
+                thread::sleep(BETWEEN);
             }
-            thread::sleep(BETWEEN);
             self.spent.set(self.spent.get() + begun.elapsed());
+            if !may_pass {
+                return Err(error);
+            }
         }
     }
 

@@ -30,6 +30,11 @@ impl Entry {
         let since = Instant::now();
         Self { id, end: Some(end), seal, disk_bytes, live: None, since }
     }
+
+    /// Whether it is this one that ought to hold `sequence`.
+    pub fn covers(&self, sequence: Sequence) -> bool {
+        self.id.first <= sequence && self.end.is_none_or(|end| sequence < end)
+    }
 }
 
 /// All segments, oldest first.

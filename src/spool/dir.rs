@@ -16,8 +16,10 @@
 //! needed.
 
 use super::segment::SegmentId;
+use super::store::DATA_FILE;
 use rustix::fs::{Access, AtFlags, CWD};
 use rustix::io::Errno;
+use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::MetadataExt;
@@ -318,6 +320,16 @@ pub fn segment(entry: &fs::DirEntry) -> io::Result<Option<SegmentId>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Whether nothing is in a directory but what a new segment begins with.
+pub fn is_new(path: &Path) -> bool {
+    let ours = |name: &OsStr| {
+        let name = name.to_string_lossy();
+        [DATA_FILE, "conf", "blobs", "seal"].contains(&&*name) || name.starts_with("snap.")
+    };
+    let mut entries = fs::read_dir(path).into_iter().flatten();
+    entries.all(|entry| entry.is_ok_and(|entry| ours(&entry.file_name())))
 }
 
 #[cfg(test)]

@@ -15,8 +15,8 @@
 //! data file where one was begun. Anything else with such a name proves nothing about any sequence
 //! and is put out of the way.
 //!
-//! One segment never refuses the spool. What cannot be read (no permission, a page on a bad sector, the
-//! directory) stays where it is, under the sequences that it must hold: the reader tries it again
+//! One segment never refuses the spool. What cannot be read (no permission, a page or a
+//! directory on a bad sector) stays where it is, under the sequences that it must hold: the reader tries it again
 //! and skips nothing, new records are taken meanwhile, and a hand that makes it readable is enough.
 //! The last one may hold more than the mark says, unless the stop was a clean one: sequences are
 //! left free for it, and once it is read what was not needed of them counts as never assigned.
@@ -32,6 +32,8 @@
 //! It deliberately does not verify sealed segments: the reader does, when it comes to them.
 
 mod patience;
+#[cfg(test)]
+mod tests;
 
 use super::aside;
 use super::catalog::Entry;
@@ -137,13 +139,21 @@ pub fn start(config: &Config) -> Result<Found, OpenError> {
         missing.retain(|(first, end)| *first != watermark || *end > begin);
         progress.advance(begin);
     }
-    let mut lost = Vec::new();
+    // First what no segment's reader will find to be missing.
+    missing.sort_by_key(|(first, _)| entries.iter().any(|entry| entry.covers(*first)));
+    let (mut lost, mut unlisted) = (Vec::new(), 0);
     for (first, end) in missing {
-        let new = progress
-            .remove(Range { kind: Removal::Lost, first, end })
-            .map_err(|error| wrong("write down the losses in")(io::Error::other(error)))?;
+        let Ok(new) = progress.remove(Range { kind: Removal::Lost, first, end }) else {
+            unlisted += 1;
+            continue;
+        };
         let new = new.iter().filter(|range| range.kind == Removal::Lost);
         lost.extend(new.map(|range| (range.first, range.end)));
+    }
+    if unlisted > 0 {
+        tracing::error!(
+            "{unlisted} more ranges were lost; they are listed as the others are passed"
+        );
     }
     if let Some((from, end)) = doubt {
         progress.doubt(from, end);
@@ -223,7 +233,7 @@ impl Survey<'_> {
             if is_one {
                 believed.push(id);
             } else {
-                let empty = is_new(&path) && !self.holds_blocks(id).unwrap_or(true);
+                let empty = dir::is_new(&path) && !self.holds_blocks(id).unwrap_or(true);
                 self.put_away(id, !empty);
             }
         }
@@ -392,14 +402,4 @@ fn seal_up(path: &Path, seal: &Seal) {
 /// The seal of that segment; one of another, copied here, does not count.
 fn seal_of(path: &Path, id: SegmentId) -> io::Result<Option<Seal>> {
     Ok(Seal::read(path)?.filter(|seal| seal.first == id.first))
-}
-
-/// Whether nothing is in a directory but what a new segment begins with.
-fn is_new(path: &Path) -> bool {
-    let ours = |name: &std::ffi::OsStr| {
-        let name = name.to_string_lossy();
-        [DATA_FILE, "conf", "blobs", "seal"].contains(&&*name) || name.starts_with("snap.")
-    };
-    let mut entries = fs::read_dir(path).into_iter().flatten();
-    entries.all(|entry| entry.is_ok_and(|entry| ours(&entry.file_name())))
 }

@@ -3,7 +3,9 @@
 use super::super::block::{Draft, Encoder};
 use super::super::{Config, ReadError, open, part};
 use super::*;
-use crate::record::{Epoch, NewRecord, Reception, Route};
+use crate::record::{Epoch, Millis, NewRecord, Reception, Route};
+use crate::spool::segment::Seal;
+use crate::spool::store::DATA_FILE;
 use std::sync::Arc;
 
 /// One record as one part.

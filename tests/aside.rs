@@ -190,7 +190,7 @@ fn start_on_unreadable(
     }
 }
 
-/// Fails without `end_of_unread` in `start.rs` (new records then get the sequences of those that stand
+/// Fails without `end_of_unread` in `start/survey.rs` (new records then get the sequences of those that stand
 /// behind the mark, or the segment is put away, since the mark says that nothing is in it), and
 /// without `left_free` in it or `promised` in `left_over`.
 #[test]

@@ -420,7 +420,7 @@ fn a_segment_that_can_never_be_read_is_lost_alone_and_kept() {
     until("it is set aside", || dir.join("quarantine").join(name).exists());
 }
 
-/// Fails when `SpoolReader::next_block` or `scan` in `start.rs` takes the first word of a disk
+/// Fails when `SpoolReader::next_block` or `Patience::scan` takes the first word of a disk
 /// that cannot be read: what stands there would be lost.
 #[test]
 fn a_read_that_fails_for_a_while_at_any_step_costs_nothing() {

@@ -144,7 +144,7 @@ fn remains(cut: &Cut, random: &mut Rng) -> Vec<Layers> {
 ///   segment is gone with all that was acknowledged in it;
 /// - `settle_progress` before the removal in `keeper::free`, or its `sync_data`: delivered
 ///   records pass for lost;
-/// - the sync of a left-over segment's data before it is sealed in `start.rs`: what a start found
+/// - the sync of a left-over segment's data before it is sealed in `start/survey.rs`: what a start found
 ///   after a kill is gone after the next cut.
 #[test]
 fn whatever_a_cut_before_any_sync_leaves_holds_all_that_was_acknowledged() {
@@ -260,7 +260,7 @@ fn a_start_after_a_cut_needs_no_room() {
 
 /// Small segments are merged, and no cut in the midst of that costs anything. Fails when
 /// `dir::adopt` syncs neither directory (the old ones are gone, and the copy's name as well), and when
-/// a start takes an old one that is half gone for damage (`believe` in `start.rs`).
+/// a start takes an old one that is half gone for damage (`believe` in `start/survey.rs`).
 #[test]
 fn a_cut_at_any_step_of_a_repacking_leaves_all_that_was_acknowledged() {
     let Some(mount) = Mount::new() else { return };

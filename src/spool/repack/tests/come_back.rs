@@ -36,7 +36,7 @@ impl Repacked {
 }
 
 /// Fails without rule 3 of `generations.rs`, with its half for a copy beside a lower generation and
-/// with the one for a block across the beginning of the next; and when `believe` of `start.rs` calls
+/// with the one for a block across the beginning of the next; and when `Survey::believe` calls
 /// the copy no segment.
 #[test]
 fn a_copy_whose_seal_is_gone_counts_before_what_comes_back() {

@@ -382,24 +382,3 @@ fn the_limit_holds_while_it_repacks_and_what_had_no_room_is_done_when_there_is_s
     });
     assert_eq!(read_all(&mut spool).len() as u64, kept);
 }
-
-/// Fails without `set_thread_priority_and_policy` in `repack::run`.
-#[test]
-fn the_repacker_gives_way_to_whoever_wants_its_processor() {
-    let dir = tempfile::tempdir().unwrap();
-    let _spool = spool::open(config(dir.path(), Duration::from_hours(1))).unwrap();
-    // proc_pid_stat(5): behind the name in brackets stand fields (3) on; (41) is the policy, and 5
-    // is SCHED_IDLE.
-    let is_idle = |task: &Path| {
-        let stat = fs::read_to_string(task.join("stat")).unwrap_or_default();
-        stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(41 - 3)) == Some("5")
-    };
-    // Other tests of this process have repackers too, which come and go.
-    wait_until("a repacker has that policy", || {
-        let tasks = fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
-        let named = |task: &PathBuf| {
-            fs::read_to_string(task.join("comm")).is_ok_and(|name| name == "repack\n")
-        };
-        tasks.filter(named).any(|task| is_idle(&task))
-    });
-}

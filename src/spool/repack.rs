@@ -5,11 +5,11 @@
 //! 1 MiB, and small neighbours become one segment (`plan.rs` decides which, `rewrite.rs` does
 //! it). Where Kafka is there nothing gets old enough, and nothing is written twice.
 //!
-//! It must not be noticed: it works at most a fifth of the time, in small steps, by `SCHED_IDLE`
-//! (whoever wakes up takes its processor at once; from a thread of nice 19 a commit waited for it,
-//! and the 99th percentile of commits was half as high again), and gives up its copy as soon as
-//! there is little room or the drain comes to what it copies. Whatever goes wrong here costs the
-//! copy and nothing else.
+//! It must not be noticed: its thread has the lowest priority of the usual kind, works at most a
+//! fifth of the time, in small steps, and gives up its copy as soon as there is little room or the
+//! drain comes to what it copies. (Not `SCHED_IDLE`: on a busy box a thread of that kind may hold
+//! one of the spool's locks for as long as others want the processor.) Whatever goes wrong here costs
+//! the copy and nothing else.
 //!
 //! It deliberately knows nothing of what records mean, and removes none.
 
@@ -27,9 +27,6 @@ use rewrite::{Rewritten, Stopped};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
-use thread_priority::{
-    NormalThreadSchedulePolicy::Idle, ThreadPriority::Min, ThreadSchedulePolicy::Normal, unix,
-};
 
 /// Pause for each unit of work.
 const PAUSE: u32 = 4;
@@ -39,14 +36,15 @@ const LOOK: Duration = Duration::from_secs(1);
 const KEEP_OFF: Duration = Duration::from_secs(30);
 /// Of a segment that cannot be copied: more than anything takes.
 const LEAVE_ALONE: u64 = 1_000_000;
+/// The lowest priority of the usual kind.
+const NICE: i32 = 19;
 /// How long a close waits for its end.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The repacker's thread. A panic in it (sled has some) ends the repacking until the next start.
 pub fn run(shared: &Shared) {
-    let own = unix::thread_native_id();
-    let set = unix::set_thread_priority_and_policy(own, Min, Normal(Idle));
-    if let Err(error) = set {
+    // On Linux a priority is a thread's, and None the calling one.
+    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
         tracing::warn!("the repacker runs at the priority of all others: {error}");
     }
     if catch_unwind(AssertUnwindSafe(|| work(shared))).is_err() {

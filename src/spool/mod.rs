@@ -71,6 +71,8 @@ mod progress;
 mod reader;
 mod removal;
 mod repack;
+#[cfg(test)]
+mod sample;
 mod scan;
 mod segment;
 mod shared;

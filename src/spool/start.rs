@@ -15,9 +15,10 @@
 //! data file where one was begun. Anything else with such a name proves nothing about any sequence
 //! and is put out of the way.
 //!
-//! One segment never refuses the spool. What cannot be read (no permission, a page or a
-//! directory on a bad sector) stays where it is, under the sequences that it must hold: the reader tries it again
-//! and skips nothing, new records are taken meanwhile, and a hand that makes it readable is enough.
+//! One segment never refuses the spool. What cannot be read (no permission, a page or a directory
+//! on a bad sector) stays where it is, under the sequences that it must hold: the reader tries it
+//! again and skips nothing, new records are taken meanwhile, and a hand that makes it readable is
+//! enough.
 //! The last one may hold more than the mark says, unless the stop was a clean one: sequences are
 //! left free for it, and once it is read what was not needed of them counts as never assigned.
 //! What cannot be sealed or put away stays for the keeper and the next start.

@@ -78,7 +78,7 @@ fn table(view: &View, now: Millis) -> String {
 
 fn row(segment: &Segment, now: Millis) -> [String; 7] {
     let age = |oldest| words::duration(age_seconds(now, oldest));
-    let repacked = segment.repacked && segment.state == State::Sealed;
+    let repacked = segment.is_repacked() && segment.state == State::Sealed;
     [
         words::thousands(segment.first.0),
         last(segment.first, segment.end).map_or_else(|| "-".to_owned(), words::thousands),
@@ -204,7 +204,7 @@ impl<'a> Listing<'a> {
         let listed = |segment: &'a Segment| Listed {
             name: &segment.name,
             generation: segment.generation,
-            repacked: segment.repacked,
+            repacked: segment.is_repacked(),
             state: state(segment),
             counts: segment.counts(),
             first: segment.first.0,
@@ -242,18 +242,18 @@ mod tests {
     #[test]
     fn a_repacked_segment_is_called_so_within_the_width_of_a_terminal() {
         let (millions, now) = (Sequence(999_000_000), Millis(1_767_225_600_000));
-        let mut segment = Segment::of_one_record(millions);
-        segment.name = "seg-00000000000999000000-0001".to_owned();
-        segment.state = State::Superseded;
-        segment.end = millions.plus(999_999);
-        (segment.generation, segment.repacked) = (1, true);
-        (segment.records, segment.raw_bytes, segment.disk_bytes) = (999_999, 999 << 20, 99 << 20);
-        segment.oldest = Some(Millis(now.0 - 3_599_000));
-        let table = terminal::aligned(&[HEAD.map(str::to_owned), row(&segment, now)], TEXT);
+        let of = |repacked, state| {
+            let mut segment = Segment::sealed(millions, millions.plus(999_999), repacked);
+            segment.name = "seg-00000000000999000000-0001".to_owned();
+            (segment.state, segment.generation) = (state, 1);
+            (segment.raw_bytes, segment.disk_bytes) = (999 << 20, 99 << 20);
+            segment.oldest = Some(Millis(now.0 - 3_599_000));
+            segment
+        };
+        let superseded = of(true, State::Superseded);
+        let table = terminal::aligned(&[HEAD.map(str::to_owned), row(&superseded, now)], TEXT);
         assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
-        segment.state = State::Sealed;
-        assert_eq!(row(&segment, now)[TEXT], "repacked");
-        segment.repacked = false;
-        assert_eq!(row(&segment, now)[TEXT], "sealed");
+        assert_eq!(row(&of(true, State::Sealed), now)[TEXT], "repacked");
+        assert_eq!(row(&of(false, State::Sealed), now)[TEXT], "sealed");
     }
 }

@@ -1,11 +1,10 @@
 //! Does much work stay work in small portions?
 
 use super::*;
-use crate::record::{Millis, NewRecord, Reception, Route};
 use crate::spool::part;
 use crate::spool::progress::{Progress, SLOT_LEN};
 use crate::spool::store::{Store, Stores};
-use crate::spool::{self, Config, Spool, WhenFull};
+use crate::spool::{self, Config, Spool, WhenFull, sample};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -17,17 +16,9 @@ const SEGMENTS: usize = 2 * AT_ONCE + 3;
 fn closed(dir: &Path) -> Spool {
     let when_full = WhenFull::DropOldest;
     let config = Config { min_free: 0, segment_bytes: 1, when_full, ..Config::new(dir) };
-    let spool = spool::open(config).unwrap();
+    let (spool, route) = (spool::open(config).unwrap(), sample::route());
     for _ in 0..SEGMENTS {
-        let append = spool.writer.append(&NewRecord {
-            route: &Arc::new(Route { path: "/endpoint".to_owned(), topic: "test".to_owned() }),
-            key: None,
-            timestamp: Millis(1),
-            received: Reception { at: Millis(2), clock_synchronised: true },
-            headers: &[],
-            value: b"{}",
-            origin: None,
-        });
+        let append = spool.writer.append(&sample::record(&route));
         let mut append = append.unwrap();
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         while std::pin::Pin::new(&mut append).poll(&mut context).is_pending() {

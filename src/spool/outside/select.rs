@@ -78,7 +78,8 @@ impl Selector {
         self.at
     }
 
-    /// The next block, without what was read before; [`Selector::selected`] gives its records. `None` when all is read.
+    /// The next block, without what was read before; [`Selector::selected`] gives its records.
+    /// `None` when all is read.
     pub fn next_block(&mut self) -> Result<Option<Block>, LookError> {
         let end = self.selection.end.unwrap_or(Sequence(u64::MAX));
         while self.at < end {

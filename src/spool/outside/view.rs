@@ -48,8 +48,6 @@ pub struct Segment {
     /// One past the last sequence, as far as this segment counts.
     pub end: Sequence,
     pub generation: u32,
-    /// It was written anew, of one segment or of several.
-    pub repacked: bool,
     pub records: u64,
     /// Of the records, before compression.
     pub raw_bytes: u64,
@@ -67,21 +65,29 @@ impl Segment {
         !matches!(self.state, State::Superseded | State::Empty)
     }
 
-    /// One of a record, for tests of how it is shown.
+    /// Whether it was written anew, of one segment or of several, or would not gain by it.
+    pub fn is_repacked(&self) -> bool {
+        self.seal.is_some_and(|seal| seal.repacked)
+    }
+
+    /// A sealed one of what `first` to `end` hold, for tests.
     #[cfg(test)]
-    pub fn of_one_record(first: Sequence) -> Self {
+    pub fn sealed(first: Sequence, end: Sequence, repacked: bool) -> Self {
+        let records = end.since(first);
+        let (raw_bytes, oldest) = (1, Millis(1));
+        let seal =
+            Seal { first, end, records, raw_bytes, oldest, damaged: false, repacked, blocks: 1 };
         Self {
             name: String::new(),
             state: State::Sealed,
             first,
-            end: first.plus(1),
+            end,
             generation: 0,
-            repacked: false,
-            records: 1,
-            raw_bytes: 1,
+            records,
+            raw_bytes,
             disk_bytes: 1,
-            oldest: None,
-            seal: None,
+            oldest: Some(oldest),
+            seal: Some(seal),
             blocks: Vec::new(),
         }
     }
@@ -247,7 +253,6 @@ fn see(path: &Path, in_use: bool) -> io::Result<Option<Segment>> {
         first,
         end: first,
         generation: id.map_or(0, |id| id.generation),
-        repacked: seal.is_some_and(|seal| seal.repacked),
         records: 0,
         raw_bytes: 0,
         disk_bytes,
@@ -290,8 +295,7 @@ fn judged(mut segments: Vec<Segment>) -> Vec<Segment> {
             segment.state = State::Superseded;
             continue;
         }
-        let is_copy = segment.seal.is_some_and(|seal| seal.repacked);
-        if let Some(next) = next.filter(|_| !is_copy) {
+        if let Some(next) = next.filter(|_| !segment.is_repacked()) {
             segment.end = segment.end.min(next);
             segment.records = segment.records.min(segment.end.since(segment.first));
         }
@@ -320,32 +324,9 @@ mod tests {
     use super::*;
 
     fn segment(first: u64, end: u64, generation: u32, state: State) -> Segment {
-        let (first, end) = (Sequence(first), Sequence(end));
-        let records = end.since(first);
-        let seal = Seal {
-            first,
-            end,
-            records,
-            raw_bytes: 1,
-            oldest: Millis(1),
-            damaged: false,
-            repacked: generation > 0,
-            blocks: 1,
-        };
-        Segment {
-            name: String::new(),
-            state,
-            first,
-            end,
-            generation,
-            repacked: false,
-            records,
-            raw_bytes: 0,
-            disk_bytes: 0,
-            oldest: None,
-            seal: (state == State::Sealed).then_some(seal),
-            blocks: Vec::new(),
-        }
+        let sealed = Segment::sealed(Sequence(first), Sequence(end), generation > 0);
+        let seal = sealed.seal.filter(|_| state == State::Sealed);
+        Segment { state, generation, seal, ..sealed }
     }
 
     fn counted(segments: Vec<Segment>) -> Vec<(u64, u64, u32)> {
@@ -354,7 +335,7 @@ mod tests {
         counting.map(|segment| (segment.first.0, segment.end.0, segment.generation)).collect()
     }
 
-    /// Fails without the look at `superseded` in `judged`: generations count twice, and a copy ends
+    /// Fails without the look at `generations::judge` in `judged`: generations count twice, and a copy ends
     /// within one of its blocks, where the next old one begins.
     #[test]
     fn no_sequence_is_counted_twice() {

@@ -133,36 +133,16 @@ fn unsealed(mut segment: Segment, scanned: Scanned, limit: Sequence) -> io::Resu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Epoch, Millis, NewRecord, Reception, Route};
-    use crate::spool::block::{Draft, Encoder};
+    use crate::record::Millis;
+    use crate::spool::block::Encoder;
     use crate::spool::outside::State;
-    use crate::spool::part;
+    use crate::spool::sample;
     use crate::spool::segment::{Seal, SegmentId};
     use std::os::unix::fs::FileExt as _;
     use std::path::PathBuf;
-    use std::sync::Arc;
 
-    /// Records from `first` on, as one part.
     fn block(first: u64, records: u64) -> Vec<u8> {
-        let route = Arc::new(Route { path: "/p".to_owned(), topic: "t".to_owned() });
-        let mut draft = Draft::default();
-        for _ in 0..records {
-            draft.push(&NewRecord {
-                route: &route,
-                key: None,
-                timestamp: Millis(1),
-                received: Reception { at: Millis(1), clock_synchronised: true },
-                headers: &[],
-                value: b"{}",
-                origin: None,
-            });
-        }
-        let (epoch, first) = (Epoch(3), Sequence(first));
-        let mut encoder = Encoder::new().unwrap();
-        let mut out = Vec::new();
-        let header = part::Header { epoch, first, k: 0, n: 1 };
-        part::encode(&header, encoder.encode(epoch, first, &mut draft).unwrap(), &mut out);
-        out
+        sample::block(&mut Encoder::new().unwrap(), first, records)
     }
 
     /// A sealed segment of one block.
@@ -233,7 +213,6 @@ mod tests {
             first: Sequence(0),
             end: Sequence(0),
             generation: 0,
-            repacked: false,
             records: 0,
             raw_bytes: 0,
             disk_bytes: 0,

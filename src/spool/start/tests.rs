@@ -1,31 +1,11 @@
 //! Starts on what no crash of this program leaves, but a medium may.
 
-use super::super::block::{Draft, Encoder};
-use super::super::{Config, ReadError, open, part};
+use super::super::block::Encoder;
+use super::super::{Config, ReadError, open, sample};
 use super::*;
-use crate::record::{Epoch, Millis, NewRecord, Reception, Route};
+use crate::record::Millis;
 use crate::spool::segment::Seal;
 use crate::spool::store::DATA_FILE;
-use std::sync::Arc;
-
-/// One record as one part.
-fn block(encoder: &mut Encoder, first: u64) -> Vec<u8> {
-    let mut draft = Draft::default();
-    draft.push(&NewRecord {
-        route: &Arc::new(Route { path: "/p".to_owned(), topic: "t".to_owned() }),
-        key: None,
-        timestamp: Millis(1),
-        received: Reception { at: Millis(1), clock_synchronised: true },
-        headers: &[],
-        value: b"{}",
-        origin: None,
-    });
-    let (epoch, first) = (Epoch(3), Sequence(first));
-    let mut out = Vec::new();
-    let header = part::Header { epoch, first, k: 0, n: 1 };
-    part::encode(&header, encoder.encode(epoch, first, &mut draft).unwrap(), &mut out);
-    out
-}
 
 /// Fails when a start gives up because the losses are too many to be listed, or lists those first that
 /// the reader finds again.
@@ -42,7 +22,7 @@ fn more_losses_than_can_be_listed_refuse_no_spool_and_all_of_them_are_counted() 
         let id = SegmentId { first: Sequence(first), generation: 0 };
         let path = dir.path().join(id.to_string());
         fs::create_dir(&path).unwrap();
-        let blocks = sequences.into_iter().flat_map(|first| block(&mut encoder, first));
+        let blocks = sequences.into_iter().flat_map(|first| sample::block(&mut encoder, first, 1));
         fs::write(path.join(DATA_FILE), blocks.collect::<Vec<_>>()).unwrap();
         let seal = Seal {
             first: id.first,

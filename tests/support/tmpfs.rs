@@ -37,6 +37,13 @@ impl Tmpfs {
         stat.f_bavail * stat.f_frsize
     }
 
+    /// Takes so many bytes.
+    pub fn take(&self, bytes: usize) -> Junk {
+        let junk = Junk(tempfile::tempdir_in(self.path()).unwrap());
+        std::fs::write(junk.0.path().join("bytes"), vec![1; bytes]).unwrap();
+        junk
+    }
+
     /// Takes all bytes that are left.
     pub fn take_bytes(&self) -> Junk {
         let junk = Junk(tempfile::tempdir_in(self.path()).unwrap());

@@ -161,6 +161,7 @@ fn neither_max_size_nor_min_free_is_ever_passed_whatever_is_done_to_the_spool() 
                 when_full,
                 segment_bytes: 3 * MIB,
                 repack_after: Duration::from_millis(20),
+                repack_pause: 1,
                 ..Config::new(disk.path().join("spool"))
             };
             let seen = fill_and_drain(&disk, &config);

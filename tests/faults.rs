@@ -224,7 +224,7 @@ impl Scenario {
         let default = Config::new(dir);
         let soon = Duration::from_millis(1);
         let repack_after = if self.repacks { soon } else { default.repack_after };
-        Bench::open_with(Config { repack_after, ..default })
+        Bench::open_with(Config { repack_after, repack_pause: 1, ..default })
     }
 
     fn run(&self, fault: Fault, spared: u64) -> End {

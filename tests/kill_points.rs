@@ -254,7 +254,7 @@ impl Victim {
         let begun = |event: &Event| if let Event::Begun(n) = event { Some(*n) } else { None };
         let next = events(place).iter().filter_map(begun).max().map_or(first, |last| last + 1);
         let mut log = Log::append(place);
-        let config = Config { repack_after, ..config(&place.join("spool")) };
+        let config = Config { repack_after, repack_pause: 1, ..config(&place.join("spool")) };
         let spool = spool::open(config).unwrap();
         log.line("opened");
         Self { spool, log, next }
@@ -327,7 +327,7 @@ fn repacking(place: &Path) {
 
 fn life(place: &Path) {
     let dir = place.join("spool");
-    let mut victim = Victim::open(place, 0, Duration::from_secs(45));
+    let mut victim = Victim::open(place, 0, Duration::from_secs(30));
     victim.append(&dir, 5);
     victim.read();
     victim.append(&dir, 4);

@@ -92,7 +92,7 @@ fn beside_the_repacker_every_record_is_there_once_and_nothing_is_called_damaged(
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     let repack_after = Duration::from_millis(1);
-    let config = Config { segment_bytes: 10_000, repack_after, ..config(dir) };
+    let config = Config { segment_bytes: 10_000, repack_after, repack_pause: 1, ..config(dir) };
     let spool = spool::open(config).unwrap();
     append_all(&spool, &[b"{}".to_vec()]).unwrap();
     let (mut looks, mut beside_copies) = (0, 0);

@@ -285,7 +285,9 @@ fn a_cut_at_any_step_of_a_repacking_leaves_all_that_was_acknowledged() {
         let dir = disk.path().join(PLACE);
         let watch = Watch::begin(&disk, outside.mark());
         let repack_after = Duration::from_millis(1);
-        let mut bench = Bench::open_with(Config { repack_after, ..Config::new(&dir) }).unwrap();
+        let mut bench =
+            Bench::open_with(Config { repack_after, repack_pause: 1, ..Config::new(&dir) })
+                .unwrap();
         support::until("they are merged", || Bench::is_repacked(&dir));
         bench.append(&mut outside, 1, PATIENCE);
         watch.knows(outside.mark());

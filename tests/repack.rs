@@ -19,7 +19,7 @@ const SOON: Duration = Duration::from_millis(20);
 const NEVER: Duration = Duration::from_hours(10_000);
 
 fn config(dir: &Path, repack_after: Duration) -> Config {
-    Config { min_free: 0, repack_after, ..Config::new(dir) }
+    Config { min_free: 0, repack_after, repack_pause: 1, ..Config::new(dir) }
 }
 
 /// The JSON of vehicles on their way, as the service makes it.

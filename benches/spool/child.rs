@@ -12,8 +12,6 @@ use waystation::spool::Spool;
 /// take on the disk.
 const TIME: Duration = Duration::from_secs(3);
 const FEWEST_COMMITS: u64 = 6000;
-/// Whatever is sealed is repacked.
-const NOW: Duration = Duration::from_millis(1);
 /// Nothing is repacked for so long: there is nothing left.
 const QUIET: Duration = Duration::from_secs(2);
 const LONGEST: Duration = Duration::from_secs(15);
@@ -111,7 +109,7 @@ pub fn main(arguments: &[String]) {
         "reopen" => load::run(reopen(dir, start)),
         "drain" => drain(dir),
         "repack" => repack(dir),
-        "beside" => load::run(beside(dir, number(0), number(1))),
+        "beside" => load::run(beside(dir, number(0), u32::try_from(number(1)).expect("a pause"))),
         other => panic!("no measurement is called {other}"),
     }
     tell_memory();
@@ -188,7 +186,7 @@ async fn reopen(dir: &Path, start: Instant) {
 
 /// Waits until the repacker has nothing more to do.
 fn repack(dir: &Path) {
-    let spool = load::open_repacking(dir, None, NOW);
+    let spool = load::open_repacking(dir, 1);
     let start = Instant::now();
     let (mut written, mut since) = (0, Instant::now());
     while since.elapsed() < QUIET {
@@ -203,11 +201,12 @@ fn repack(dir: &Path) {
     spool.writer.close().expect("a close");
 }
 
-/// Commits of so many records, with the repacker at work on what is there, or not.
-async fn beside(dir: &Path, size: u64, repacking: u64) {
-    let after = if repacking == 1 { NOW } else { Duration::MAX };
+/// Commits of so many records, with the repacker at work on what is there with such pauses; with
+/// 0 it is not.
+async fn beside(dir: &Path, size: u64, pause: u32) {
     let mut load = Load::new();
-    let Spool { writer, acks, reader: _reader, .. } = load::open_repacking(dir, None, after);
+    let spool = if pause == 0 { load::open(dir, None) } else { load::open_repacking(dir, pause) };
+    let Spool { writer, acks, reader: _reader, .. } = spool;
     tokio::spawn(acks.run());
     let start = Instant::now();
     load.batches(&writer, size, |_| start.elapsed() < TIME).await;

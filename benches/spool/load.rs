@@ -117,16 +117,21 @@ pub fn run<F: Future>(work: F) -> F::Output {
     runtime.expect("a runtime").block_on(work)
 }
 
-/// Opens a spool that is never too full, and is not repacked.
-pub fn open(dir: &Path, segment_bytes: Option<u64>) -> Spool {
-    open_repacking(dir, segment_bytes, Duration::MAX)
-}
-
-/// The same, and what is older than this is repacked.
-pub fn open_repacking(dir: &Path, segment_bytes: Option<u64>, repack_after: Duration) -> Spool {
+/// A spool that is never too full, and is not repacked.
+pub fn config(dir: &Path, segment_bytes: Option<u64>) -> spool::Config {
     let config = spool::Config::new(dir);
     let segment_bytes = segment_bytes.unwrap_or(config.segment_bytes);
-    let (max_size, min_free) = (u64::MAX, 0);
-    spool::open(spool::Config { max_size, min_free, segment_bytes, repack_after, ..config })
-        .expect("a spool")
+    let (max_size, min_free, repack_after) = (u64::MAX, 0, Duration::MAX);
+    spool::Config { max_size, min_free, segment_bytes, repack_after, ..config }
+}
+
+pub fn open(dir: &Path, segment_bytes: Option<u64>) -> Spool {
+    spool::open(config(dir, segment_bytes)).expect("a spool")
+}
+
+/// What is there is repacked at once, with such pauses.
+pub fn open_repacking(dir: &Path, repack_pause: u32) -> Spool {
+    let repack_after = Duration::from_millis(1);
+    let config = spool::Config { repack_after, repack_pause, ..config(dir, None) };
+    spool::open(config).expect("a spool")
 }

@@ -31,6 +31,8 @@ pub struct Config {
     /// How old a sealed segment is when it is rewritten, if it would be smaller. Most segments
     /// are delivered before, and are then written once.
     pub repack_after: Duration,
+    /// Pauses of the rewriting, as a multiple of its work, while little waits for it.
+    pub repack_pause: u32,
 }
 
 impl Config {
@@ -46,7 +48,8 @@ impl Config {
             max_pending: 8 << 20,
             segment_bytes: 8 << 20,
             read_patience: Duration::from_mins(1),
-            repack_after: Duration::from_secs(45),
+            repack_after: Duration::from_secs(30),
+            repack_pause: 49,
         }
     }
 

@@ -52,6 +52,8 @@ pub struct Plan {
     pub after: u64,
     /// Raw bytes of the records.
     pub raw: u64,
+    /// Bytes on the disk of all that is worth it and old enough, this run among it.
+    pub due: u64,
 }
 
 impl Plan {
@@ -82,12 +84,14 @@ pub fn choose(
             && now.saturating_duration_since(entry.since) >= rules.after
             && gains(entry.disk_bytes, expected(entry))
     };
+    let due = entries.iter().filter(|entry| eligible(entry)).map(|entry| entry.disk_bytes).sum();
     let joins = |a: &Entry, b: &Entry| {
         eligible(a) && eligible(b) && a.end.is_some_and(|end| end == b.id.first)
     };
     let runs = entries.chunk_by(joins).filter(|run| run.iter().all(eligible));
     runs.flat_map(|run| (0..run.len()).map(move |from| &run[from..]))
         .find_map(|run| worth(run, rules.full, expected))
+        .map(|plan| Plan { due, ..plan })
 }
 
 /// The longest run from the first of `entries` on that fits one segment, if it is worth it.
@@ -108,6 +112,7 @@ fn worth(entries: &[Entry], full: u64, expected: impl Fn(&Entry) -> u64) -> Opti
         after: EMPTY + packed,
         raw: sources.iter().filter_map(|entry| entry.seal).map(|seal| seal.raw_bytes).sum(),
         sources,
+        due: 0,
     };
     let grows = packed >= 2 * again;
     (count > 0 && grows && gains(plan.before, plan.after)).then_some(plan)
@@ -137,7 +142,7 @@ mod tests {
 
     const FULL: u64 = 8 << 20;
     const NONE: [u64; 0] = [];
-    const AFTER: Duration = Duration::from_secs(45);
+    const AFTER: Duration = Duration::from_secs(30);
 
     /// A segment of 100 records, of so many raw bytes each, and what it takes on the disk.
     fn entry(first: u64, raw: u64, disk_bytes: u64) -> Entry {
@@ -177,6 +182,8 @@ mod tests {
         let now = Instant::now() + AFTER;
         let untouched = |first: Sequence, _| first.0 >= handed;
         let plan = choose(entries, now, rules, &learnt.collect(), untouched);
+        let eligible = entries.iter().map(|entry| entry.disk_bytes).sum();
+        assert!(plan.iter().all(|plan| (plan.before..=eligible).contains(&plan.due)), "{plan:?}");
         plan.iter().flat_map(Plan::ids).map(|id| id.first.0).collect()
     }
 

@@ -66,7 +66,8 @@ fn a_repacker_that_pauses_is_not_stuck() {
     let since = Instant::now();
     *lock(&shared.repack_step) = Some(since);
     std::thread::scope(|threads| {
-        let mut pacer = Pacer { shared, since: since.checked_sub(Duration::from_secs(5)).unwrap() };
+        let mut pacer =
+            Pacer { shared, pause: 49, since: since.checked_sub(Duration::from_secs(5)).unwrap() };
         let pausing = threads.spawn(move || pacer.step());
         while lock(&shared.repack_step).is_some() {
             assert!(!pausing.is_finished(), "it has paused and passed for busy");

@@ -311,7 +311,8 @@ pub struct ProgressFile {
 
 impl ProgressFile {
     /// Opens the file, creating and preallocating it when it is not there (the caller syncs the
-    /// directory). Gives what it holds, if anything.
+    /// directory). Gives what it holds, if anything: synced, since a kill may have left it to the
+    /// page cache.
     pub fn open(path: &Path) -> io::Result<(Self, Option<Progress>)> {
         let file =
             File::options().read(true).write(true).create(true).truncate(false).open(path)?;
@@ -321,6 +322,7 @@ impl ProgressFile {
             let kept = file.metadata()?.len();
             file.write_all_at(&bytes[usize::try_from(kept).unwrap_or(0)..], kept)?;
         }
+        file.sync_data()?;
         read_slots(&file, &mut bytes)?;
         let newest = newest(&bytes)?;
         let turn = newest.as_ref().map_or(0, |(turn, _)| *turn);

@@ -1,10 +1,11 @@
 //! The start: what a stop of any kind left on the disk becomes a spool again, without a hand.
 //!
-//! In order: finish removals that a crash interrupted, and drop copies that it interrupted; read
-//! the progress; of segments that tell of the same sequences keep the one that counts
-//! (`generations.rs`); take the sealed ones at their seals' word; scan every other one, sync what is intact in it (after
-//! `kill -9` it may be in the page cache only) and seal it where it stands; list as lost what
-//! ought to be there and is not. Nothing is copied, so that a start needs no room on the disk.
+//! In order: sync what a kill left to the page cache, since the rest is done on its word; finish
+//! removals that a crash interrupted, and drop copies that it interrupted; read the progress; of
+//! segments that tell of the same sequences keep the one that counts (`generations.rs`); take the
+//! sealed ones at their seals' word; scan every other one, sync what is intact in it and seal it
+//! where it stands; list as lost what ought to be there and is not. Nothing is copied, so that a
+//! start needs no room on the disk.
 //!
 //! What ought to be there: everything from the watermark up to the next segment's beginning, and
 //! in the last one up to the acknowledged-through mark or the last intact block. An incomplete
@@ -76,6 +77,9 @@ pub fn start(config: &Config) -> Result<Found, OpenError> {
         // What needs one makes it, and on a full disk there is a drain to be done before.
         tracing::warn!("cannot create a directory in {}: {error}", dir.display());
     }
+    // Of what a kill left, the rest may stand on nothing but the page cache: no segment goes for
+    // the sake of another one's name, or of a progress, that the next power cut takes.
+    dir::sync(dir).map_err(wrong("sync"))?;
     dir::empty_trash(dir).map_err(wrong("empty the trash in"))?;
     let path = dir.join(dir::PROGRESS);
     if fs::metadata(&path).is_ok_and(|meta| !meta.is_file()) {

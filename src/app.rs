@@ -9,6 +9,7 @@
 //! flight within its grace; the spool commits, seals its tail and writes its progress; the
 //! status page is there until the end.
 
+mod environment;
 mod facts;
 mod heartbeat;
 mod last_result;
@@ -59,6 +60,7 @@ pub enum RunError {
 /// Runs the service until SIGTERM or SIGINT, and drains it. Blocks.
 pub fn run(config: Config) -> Result<(), RunError> {
     memory::keep_flat();
+    environment::set(config.forward.environment());
     waits::do_not_depend_on_the_clock();
     let runtime = runtime()?;
     let Spool { writer, reader, acks, report } = spool::open(config.spool.clone())?;

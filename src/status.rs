@@ -159,6 +159,9 @@ pub struct Kafka {
     pub last_delivery: Option<String>,
     /// In a pause the forwarder's reason for it, else the newest error of the connections.
     pub last_error: Option<String>,
+    /// Which setting or whose work the outage is a matter of, as a clause without a full stop,
+    /// where that is known.
+    pub advice: Option<String>,
     /// Until the backlog is delivered, at the pace of the last ten seconds.
     pub drain_eta_seconds: Option<f64>,
 }

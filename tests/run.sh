@@ -53,7 +53,9 @@ note_duration() {
 require_rust build fmt clippy
 mapfile -t missing < <(missing_packages "${BUILD_PACKAGES[@]}")
 mapfile -t missing_for_checks < <(missing_packages \
-    shellcheck:shellcheck curl:curl debootstrap:debootstrap systemd-container:systemd-nspawn dpkg-dev:dpkg-shlibdeps)
+    shellcheck:shellcheck curl:curl debootstrap:debootstrap systemd-container:systemd-nspawn dpkg-dev:dpkg-shlibdeps \
+    default-jre-headless:java maven:mvn openssl:openssl krb5-kdc:krb5kdc krb5-admin-server:kadmin.local \
+    libsasl2-modules-gssapi-mit)
 
 if can_be_root; then
     missing+=("${missing_for_checks[@]}")
@@ -62,6 +64,9 @@ extra=''
 if ! [ -x target/tools/bin/cargo-deb ]; then extra="cargo-deb and its crates: about 15 MB to download, built into target/tools"; fi
 if can_be_root && ! compgen -G 'target/deb-test/*.tar' >/dev/null; then
     extra="${extra:+$extra; }a clean root to try the package in: about 60 MB to download, kept under target/deb-test"
+fi
+if ! compgen -G 'target/kafka/*/' >/dev/null; then
+    extra="${extra:+$extra; }Apache Kafka and what Maven needs to fetch it: about 80 MB to download, kept under target/kafka"
 fi
 if [ -x target/debug/waystation ] && [ -x target/release/waystation ]; then
     time='It takes about 12 minutes on 2 cores: the tests about 6, an outage 2, the Debian package 4.'
@@ -87,6 +92,9 @@ shell_scripts() {
     done < <(find .ci packaging tests benches fuzz/pack.sh -type f 2>/dev/null)
     shellcheck -x "${scripts[@]}"
 }
+
+# Without it the tests that need it say that they were left out.
+apache_kafka() { tests/kafka/fetch.sh; }
 
 build_tests() { cargo test --locked --no-run; }
 
@@ -137,6 +145,9 @@ else
     leave_out 'shell scripts: shellcheck is not installed'
 fi
 step 'lints' lints || true
+if command -v mvn >/dev/null; then
+    step 'Apache Kafka for the tests' apache_kafka || true
+fi
 if step 'building the tests' build_tests; then
     tests
 fi

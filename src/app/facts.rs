@@ -144,6 +144,7 @@ impl Facts {
             outage_seconds: look.mood.outage_since.map(|since| since.elapsed().as_secs_f64()),
             last_delivery: look.last_delivery.map(rfc3339),
             last_error,
+            advice: look.mood.advice,
             drain_eta_seconds: estimates.drain_eta_seconds,
         }
     }

@@ -154,6 +154,9 @@ fn kafka(status: &Snapshot) -> Vec<(&'static str, String)> {
         "last delivery",
         kafka.last_delivery.clone().unwrap_or_else(|| "nothing delivered yet".to_owned()),
     ));
+    if let Some(advice) = &kafka.advice {
+        lines.push(("advice", advice.clone()));
+    }
     if let Some(error) = &kafka.last_error {
         lines.push(("last error", error.clone()));
     }

@@ -9,6 +9,7 @@
 //! It deliberately decides nothing: errors are translated into our own words
 //! ([`Failure`], [`Trouble`]) and handed on.
 
+use super::kerberos;
 use super::link::Trouble;
 use super::mailbox::{Mailbox, Signal};
 use super::settings::PropertyError;
@@ -75,6 +76,13 @@ struct Callbacks {
 impl ClientContext for Callbacks {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         tracing::debug!(target: "librdkafka", ?level, facility, "{message}");
+        // The one failure of a connection that is logged and not called back: a TLS port that is
+        // spoken to without TLS closes it.
+        if message.contains("closed by peer") && message.contains("APIVERSION_QUERY") {
+            let (cause, text) = (Cause::Network, message.to_owned());
+            let trouble = Trouble { all_down: false, cause, text };
+            self.mailbox.put(|mail| mail.signals.push(Signal::Trouble(trouble)));
+        }
     }
 
     fn stats_raw(&self, statistics: &[u8]) {
@@ -174,8 +182,10 @@ fn create(
 }
 
 fn client_config(properties: &BTreeMap<String, String>) -> ClientConfig {
-    let mut config: ClientConfig = properties.clone().into_iter().collect();
+    let mut properties = properties.clone();
+    kerberos::without_kinit(&mut properties);
     let debug = properties.contains_key("debug");
+    let mut config: ClientConfig = properties.into_iter().collect();
     config.set_log_level(if debug { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info });
     config
 }

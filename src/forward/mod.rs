@@ -11,6 +11,8 @@
 //! - [`settings`]: which librdkafka properties does the producer get?
 //! - [`setback`]: how does sending go on after failures?
 //! - [`obstacle`]: what keeps a client from being made?
+//! - [`kerberos`]: how does a login by Kerberos get its tickets?
+//! - [`advice`]: what does an error say about what the operator wrote?
 //! - [`secrets`]: which properties must not be shown?
 //! - [`routes`]: which routes have been seen? [`pulse`]: how long does a delivery take?
 //!
@@ -20,9 +22,11 @@
 //! report says that it has it, and records of one partition are sent in the order of their
 //! sequences. It deliberately knows nothing of HTTP, of GPS, or of files.
 
+mod advice;
 mod dating;
 mod drain;
 mod kafka;
+mod kerberos;
 mod link;
 mod mailbox;
 mod monitor;
@@ -74,6 +78,12 @@ impl Config {
     /// The brokers' addresses as the operator wrote them; without any, nothing is sent.
     pub fn brokers(&self) -> Option<&str> {
         settings::brokers(&self.kafka)
+    }
+
+    /// What has to stand in the environment of the process before it logs in for the first time: the
+    /// Kerberos library reads it there.
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
+        kerberos::environment(&self.kafka)
     }
 
     /// What is in the way of a checked configuration on this box as it is now: files that

@@ -23,6 +23,8 @@ pub struct Mood {
     pub reason: Option<String>,
     /// The newest error, until Kafka takes records again.
     pub last_error: Option<String>,
+    /// What that error says about a setting or a person's work, in an outage.
+    pub advice: Option<String>,
 }
 
 /// All of it at one moment.
@@ -55,7 +57,14 @@ pub struct Monitor {
 
 impl Monitor {
     pub(super) fn new(state: KafkaState) -> Self {
-        let mood = Mood { state, cause: None, outage_since: None, reason: None, last_error: None };
+        let mood = Mood {
+            state,
+            cause: None,
+            outage_since: None,
+            reason: None,
+            last_error: None,
+            advice: None,
+        };
         Self {
             mood: Mutex::new(mood),
             in_flight: AtomicU64::new(0),

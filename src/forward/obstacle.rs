@@ -7,6 +7,7 @@
 //! It deliberately does not know how sending stands still, nor where a property was written.
 
 use super::kafka::{self, CreateError};
+use super::kerberos::{self, KEYTAB, KINIT_COMMAND, PRINCIPAL, RELOGIN};
 use super::settings::{self, BatchLimit};
 use super::{Config, RETRY};
 use crate::status::Cause;
@@ -25,10 +26,6 @@ const TLS_FILES: [&str; 5] = [
     "ssl.crl.location",
 ];
 const PROTOCOL: &str = "security.protocol";
-const KEYTAB: &str = "sasl.kerberos.keytab";
-const KINIT_COMMAND: &str = "sasl.kerberos.kinit.cmd";
-/// Milliseconds; at 0 librdkafka never runs kinit.
-const RELOGIN: &str = "sasl.kerberos.min.time.before.relogin";
 /// Where a shell looks for programs when nobody told it.
 const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -115,7 +112,7 @@ fn offline(mut properties: BTreeMap<String, String>) -> BTreeMap<String, String>
 
 fn unreadable_files(properties: &BTreeMap<String, String>) -> Vec<Obstacle> {
     let tls = TLS_FILES.into_iter().filter(|_| protocol(properties).ends_with("ssl"));
-    let keytab = Some(KEYTAB).filter(|_| by_kerberos(properties));
+    let keytab = Some(KEYTAB).filter(|_| kerberos::is_asked_for(properties));
     let unreadable = |name: &str| {
         // `probe` makes librdkafka look in the usual places.
         let path = properties.get(name).filter(|path| !path.is_empty() && *path != "probe")?;
@@ -141,7 +138,8 @@ fn open(path: &str) -> io::Result<()> {
 /// A login was asked for, and none was described: librdkafka takes it for one by Kerberos.
 fn no_keytab(properties: &BTreeMap<String, String>) -> Option<Obstacle> {
     let set = |name: &str| properties.get(name).is_some_and(|value| !value.is_empty());
-    if !by_kerberos(properties) || [KEYTAB, KINIT_COMMAND, RELOGIN].into_iter().any(set) {
+    if !kerberos::is_asked_for(properties) || [KEYTAB, KINIT_COMMAND, RELOGIN].into_iter().any(set)
+    {
         return None;
     }
     let says = format!(
@@ -151,36 +149,34 @@ fn no_keytab(properties: &BTreeMap<String, String>) -> Option<Obstacle> {
     Some(Obstacle { property: Some(PROTOCOL.to_owned()), says })
 }
 
-/// librdkafka logs in with a keytab by running `kinit` in a shell.
+/// Where the Kerberos library cannot log in with a keytab by itself, librdkafka runs `kinit` in a
+/// shell.
 fn no_kinit(properties: &BTreeMap<String, String>, path: Option<&OsStr>) -> Option<Obstacle> {
     let set = |name: &str| properties.get(name).filter(|value| !value.is_empty());
-    let never_run = set(RELOGIN).is_some_and(|value| value.trim().parse() == Ok(0_u32));
+    let by_library = !kerberos::environment(properties).is_empty();
+    let never_run = by_library || kerberos::never_runs(properties);
     // A command of the operator's own is his to install.
-    if !by_kerberos(properties) || never_run || set(KINIT_COMMAND).is_some() {
+    if !kerberos::is_asked_for(properties) || never_run || set(KINIT_COMMAND).is_some() {
         return None;
     }
-    set(KEYTAB)?;
+    let keytab = set(KEYTAB)?;
     let path = path.unwrap_or(OsStr::new(USUAL_PATH));
     let runs = |file: fs::Metadata| file.is_file() && file.permissions().mode() & 0o111 != 0;
     if std::env::split_paths(path).any(|dir| fs::metadata(dir.join("kinit")).is_ok_and(runs)) {
         return None;
     }
+    let first = kerberos::first_principal(keytab).ok().flatten().unwrap_or_default();
     let says = format!(
-        "{KEYTAB} is set, but the program kinit, by which librdkafka logs in with it, is not on \
-         PATH; install the package krb5-user"
+        "{PRINCIPAL} is {:?}, but the first one in {KEYTAB} is {first:?}, and the program kinit, which \
+         finds the others, is not on PATH; give this box a keytab of its own, or install the package \
+         krb5-user",
+        set(PRINCIPAL).map(String::as_str).unwrap_or_default()
     );
-    Some(Obstacle { property: Some(KEYTAB.to_owned()), says })
+    Some(Obstacle { property: Some(PRINCIPAL.to_owned()), says })
 }
 
 fn protocol(properties: &BTreeMap<String, String>) -> String {
     properties.get(PROTOCOL).map(|name| name.to_ascii_lowercase()).unwrap_or_default()
-}
-
-/// GSSAPI is librdkafka's default mechanism.
-fn by_kerberos(properties: &BTreeMap<String, String>) -> bool {
-    let chosen =
-        ["sasl.mechanisms", "sasl.mechanism"].iter().find_map(|name| properties.get(*name));
-    protocol(properties).starts_with("sasl") && chosen.is_none_or(|name| name == "GSSAPI")
 }
 
 #[cfg(test)]

@@ -44,6 +44,7 @@ pub(crate) fn snapshot() -> Snapshot {
             outage_seconds: None,
             last_delivery: Some("2026-05-04T10:11:12.345Z".to_owned()),
             last_error: None,
+            advice: None,
             drain_eta_seconds: None,
         },
         routes: vec![Route {

@@ -121,12 +121,11 @@ fn kafka(facts: &Snapshot, said: &mut Said) {
         KafkaState::Connecting => {
             let late = facts.uptime_seconds > CONNECTED_BY;
             let verdict = if late { Verdict::Attention } else { Verdict::Ok };
-            said.say(verdict, format!("Kafka has not been reached yet{}", because(kafka.cause)));
+            said.say(verdict, format!("Kafka has not been reached yet{}", because(kafka)));
         }
         KafkaState::Outage => {
             let since = kafka.outage_seconds.unwrap_or_default();
-            let text =
-                format!("Kafka has been away for {}{}", duration(since), because(kafka.cause));
+            let text = format!("Kafka has been away for {}{}", duration(since), because(kafka));
             said.say(Verdict::Attention, text);
         }
         KafkaState::Paused => said.say(Verdict::Critical, paused(kafka)),
@@ -147,16 +146,20 @@ fn kafka(facts: &Snapshot, said: &mut Said) {
 }
 
 /// What is known of an outage, in brackets.
-fn because(cause: Option<Cause>) -> &'static str {
-    match cause {
-        None => "",
-        Some(Cause::Dns) => " (the brokers' names do not resolve)",
-        Some(Cause::Network) => " (no broker answers)",
-        Some(Cause::Tls) => " (TLS fails)",
-        Some(Cause::Login) => " (it refuses the login)",
-        Some(Cause::Authorization) => " (it refuses the rights)",
-        Some(Cause::Topic) => " (a topic is missing)",
-        Some(Cause::Clock) => " (this box's clock is wrong)",
+fn because(kafka: &Kafka) -> String {
+    let cause = match kafka.cause {
+        None => return String::new(),
+        Some(Cause::Dns) => "the brokers' names do not resolve",
+        Some(Cause::Network) => "no broker answers",
+        Some(Cause::Tls) => "TLS fails",
+        Some(Cause::Login) => "it refuses the login",
+        Some(Cause::Authorization) => "it refuses the rights",
+        Some(Cause::Topic) => "a topic is missing",
+        Some(Cause::Clock) => "this box's clock is wrong",
+    };
+    match kafka.advice.as_deref().map(clause) {
+        Some(advice) => format!(" ({cause}: {advice})"),
+        None => format!(" ({cause})"),
     }
 }
 

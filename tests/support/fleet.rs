@@ -121,6 +121,15 @@ impl Fleet {
 
     /// [`Fleet::start`], with messages that have so many bytes of noise.
     pub fn start_large(ingest: SocketAddr, devices: usize, bytes: usize) -> Self {
+        Self::drive_all(ingest, devices, bytes, Duration::ZERO)
+    }
+
+    /// [`Fleet::start`], with a pause between two messages of a device.
+    pub fn start_slow(ingest: SocketAddr, devices: usize, pause: Duration) -> Self {
+        Self::drive_all(ingest, devices, NOISE, pause)
+    }
+
+    fn drive_all(ingest: SocketAddr, devices: usize, bytes: usize, pause: Duration) -> Self {
         let shared = Arc::new(Shared::default());
         let watched = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("fleet".to_owned());
@@ -128,8 +137,9 @@ impl Fleet {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let each =
-                    |device| tokio::spawn(drive(device, ingest, bytes, Arc::clone(&watched)));
+                let each = |device| {
+                    tokio::spawn(drive(device, ingest, bytes, pause, Arc::clone(&watched)))
+                };
                 let driven: Vec<_> = (0..devices).map(each).collect();
                 let mut fates = Vec::with_capacity(devices);
                 for device in driven {
@@ -174,10 +184,19 @@ impl Fleet {
     }
 }
 
-async fn drive(device: usize, ingest: SocketAddr, bytes: usize, shared: Arc<Shared>) -> Vec<Fate> {
+async fn drive(
+    device: usize,
+    ingest: SocketAddr,
+    bytes: usize,
+    pause: Duration,
+    shared: Arc<Shared>,
+) -> Vec<Fate> {
     let mut connection = Connection::new(ingest);
     let mut fates = Vec::new();
     while !shared.stop.load(SeqCst) {
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
         if !connection.connect().await {
             tokio::time::sleep(AGAIN).await;
             continue;

@@ -1,7 +1,7 @@
 //! What the end-to-end proofs share.
 //!
 //! - `service.rs`: the real program as a child process, its files and its addresses
-//! - `kafka.rs`: a Kafka that can be taken away, and the consumer that reads all along
+//! - `kafka.rs`: a Kafka that can be taken away; `reader.rs`: the consumer that reads all along
 //! - `client.rs`: HTTP connections; `fleet.rs`: devices that post, and what they were told
 //! - `witness.rs`: what was acknowledged against what was read
 //!
@@ -13,6 +13,7 @@
 pub mod client;
 pub mod fleet;
 pub mod kafka;
+pub mod reader;
 pub mod service;
 pub mod witness;
 

@@ -56,6 +56,12 @@ impl Site {
         self.settings.insert(name.to_owned(), serde_json::Value::from(value).to_string());
     }
 
+    /// Sends what is posted to `/endpoint` to another topic than the default.
+    pub fn set_topic(&mut self, topic: &str) {
+        let route = format!("[{{ path = \"/endpoint\", topic = {topic:?} }}]");
+        self.settings.insert("route".to_owned(), route);
+    }
+
     /// Sets one setting that is a number.
     pub fn set_number(&mut self, name: &str, value: u64) {
         self.settings.insert(name.to_owned(), value.to_string());

@@ -4,6 +4,7 @@
 //! nothing, but for remembering that the end of the spool has to be seen anew.
 
 use super::{Forwarder, Phase};
+use crate::forward::advice::advice;
 use crate::forward::link::Change;
 use crate::forward::monitor::Mood;
 use crate::status::KafkaState;
@@ -25,7 +26,12 @@ impl Forwarder {
             None => return,
             Some(Change::Reached) => tracing::info!("Kafka is there"),
             Some(Change::Began { cause, text }) => {
-                tracing::warn!(?cause, "Kafka is away ({text}); records are kept on the disk");
+                let advice = advice(&text, &self.config.kafka);
+                let advice = advice.map(|says| format!("{says}: ")).unwrap_or_default();
+                tracing::warn!(
+                    ?cause,
+                    "Kafka is away ({advice}{text}); records are kept on the disk"
+                );
             }
             Some(Change::Lasts { since }) => {
                 tracing::warn!("Kafka has been away for {}; {waiting} records wait", lasted(since));
@@ -65,6 +71,9 @@ impl Forwarder {
             outage_since: away,
             reason: standstill.map(|standstill| standstill.reason.clone()),
             last_error: hint.map(|(_, text)| text.clone()),
+            advice: hint
+                .filter(|_| state == KafkaState::Outage)
+                .and_then(|(_, text)| advice(text, &self.config.kafka)),
         });
     }
 }

@@ -1,6 +1,7 @@
 //! What is found of what stands in a client's way, and what is not taken for an obstacle.
 
 use super::*;
+use crate::forward::kerberos::tests::keytab;
 use std::path::Path;
 use std::time::Duration;
 
@@ -79,13 +80,22 @@ fn what_librdkafka_refuses_without_naming_a_property_is_told_in_its_words() {
     assert!(obstacle.reason().contains("out of luck"), "{}", obstacle.reason());
 }
 
+/// A keytab in which `box`, which [`KERBEROS`] asks for, is not the first one.
+fn shared_keytab(dir: &Path) -> std::path::PathBuf {
+    let path = dir.join("keytab");
+    fs::write(&path, keytab(&["other", "box"], "EXAMPLE.COM")).unwrap();
+    path
+}
+
 #[test]
-fn a_keytab_without_kinit_names_the_package() {
+fn a_principal_that_only_kinit_finds_is_told_with_both_ways_out() {
     let empty = tempfile::tempdir().unwrap();
     let path = Some(empty.path().as_os_str());
-    let keytab = Path::new("/etc/k");
-    let found = no_kinit(&kerberos(keytab, &[]), path).unwrap();
-    assert!(found.says.contains("krb5-user"), "{found:?}");
+    let shared = shared_keytab(empty.path());
+    let found = no_kinit(&kerberos(&shared, &[]), path).unwrap();
+    for part in ["krb5-user", "other@EXAMPLE.COM", "box@EXAMPLE.COM", "a keytab of its own"] {
+        assert!(found.says.contains(part), "{found:?}");
+    }
     assert_eq!(found.cause(), Some(Cause::Login));
     for without_need in [
         ("sasl.mechanism", "SCRAM-SHA-256"),
@@ -93,8 +103,9 @@ fn a_keytab_without_kinit_names_the_package() {
         ("security.protocol", "SSL"),
         (RELOGIN, "0"),
         (KINIT_COMMAND, "/opt/login"),
+        (PRINCIPAL, "other@EXAMPLE.COM"),
     ] {
-        assert_eq!(no_kinit(&kerberos(keytab, &[without_need]), path), None, "{without_need:?}");
+        assert_eq!(no_kinit(&kerberos(&shared, &[without_need]), path), None, "{without_need:?}");
     }
     assert_eq!(no_kinit(&properties(&KERBEROS), path), None);
 }
@@ -102,8 +113,8 @@ fn a_keytab_without_kinit_names_the_package() {
 #[test]
 fn kinit_counts_once_it_can_be_run() {
     let dir = tempfile::tempdir().unwrap();
-    let kinit = dir.path().join("kinit");
-    let asked = || no_kinit(&kerberos(Path::new("/etc/k"), &[]), Some(dir.path().as_os_str()));
+    let (kinit, shared) = (dir.path().join("kinit"), shared_keytab(dir.path()));
+    let asked = || no_kinit(&kerberos(&shared, &[]), Some(dir.path().as_os_str()));
     fs::write(&kinit, "#!/bin/sh\n").unwrap();
     fs::set_permissions(&kinit, fs::Permissions::from_mode(0o644)).unwrap();
     assert!(asked().is_some());

@@ -1,0 +1,254 @@
+//! A real Apache Kafka on the loopback, made for the tests and gone with them.
+//!
+//! One node, its own controller, with a door for every way of logging in that fleets use. Whoever comes
+//! through the plain door may do anything; on the others access rules count, and what no rule
+//! names is allowed.
+
+use super::certificates::Certificates;
+use super::kerberos::{BROKER, REALM, Realm};
+use super::process::Process;
+use crate::support::reader;
+use crate::support::service::free_port;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tempfile::TempDir;
+
+/// As `fetch.sh` takes it when nothing else is said.
+const VERSION: &str = "4.1.1";
+/// A cluster's id is a random number in base64; there is only one cluster here.
+const CLUSTER: &str = "V2F5c3RhdGlvbi10ZXN0cw";
+/// Whom the SCRAM door knows.
+pub const USER: &str = "collector";
+pub const PASSWORD: &str = "a secret";
+
+/// A way of logging in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Door {
+    Plain,
+    /// TLS, with a certificate of the client's.
+    Tls,
+    /// A password, in TLS.
+    Scram,
+    Kerberos,
+}
+
+impl Door {
+    pub const ALL: [Self; 4] = [Self::Plain, Self::Tls, Self::Scram, Self::Kerberos];
+
+    /// The listener's name.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "PLAIN",
+            Self::Tls => "TLS",
+            Self::Scram => "SCRAM",
+            Self::Kerberos => "KERBEROS",
+        }
+    }
+
+    fn protocol(self) -> &'static str {
+        match self {
+            Self::Plain => "PLAINTEXT",
+            Self::Tls => "SSL",
+            Self::Scram => "SASL_SSL",
+            Self::Kerberos => "SASL_PLAINTEXT",
+        }
+    }
+}
+
+/// One broker, and what it needs.
+#[derive(Debug)]
+pub struct Broker {
+    pub certificates: Certificates,
+    pub realm: Realm,
+    ports: BTreeMap<Door, u16>,
+    controller: u16,
+    jars: PathBuf,
+    process: Option<Process>,
+    // Last: the processes write there until they are gone.
+    dir: TempDir,
+}
+
+/// Where the jars are; `None`, with a line that the gate counts, where they were not fetched.
+fn jars() -> Option<PathBuf> {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+    let jars = target.join("kafka").join(VERSION);
+    if jars.is_dir() {
+        return Some(jars);
+    }
+    println!("skipped: there is no {}; tests/kafka/fetch.sh fetches it", jars.display());
+    None
+}
+
+impl Broker {
+    /// Running, with all doors; tickets last for ten hours.
+    pub fn start() -> Option<Self> {
+        Self::start_with_tickets("10h")
+    }
+
+    pub fn start_with_tickets(lifetime: &str) -> Option<Self> {
+        let jars = jars()?;
+        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let certificates = Certificates::make(dir.path());
+        let realm = Realm::start(dir.path(), lifetime);
+        let ports = Door::ALL.map(|door| (door, free_port().port())).into();
+        let controller = free_port().port();
+        let mut broker = Self { certificates, realm, ports, controller, jars, process: None, dir };
+        fs::write(broker.dir.path().join("server.properties"), broker.properties()).unwrap();
+        let log4j = "appenders=o\nappender.o.type=Console\nappender.o.name=o\n\
+                     appender.o.layout.type=PatternLayout\n\
+                     appender.o.layout.pattern=%d %p %c{1} %m%n\n\
+                     rootLogger.level=INFO\nrootLogger.appenderRef.o.ref=o\n";
+        fs::write(broker.dir.path().join("log4j2.properties"), log4j).unwrap();
+        let user = format!("SCRAM-SHA-512=[name={USER},password={PASSWORD}]");
+        broker.tool(
+            "kafka.tools.StorageTool",
+            &[
+                "format",
+                "--standalone",
+                "-t",
+                CLUSTER,
+                "-c",
+                "server.properties",
+                "--add-scram",
+                &user,
+            ],
+        );
+        broker.give_back();
+        Some(broker)
+    }
+
+    /// `host:port` of a door.
+    pub fn servers(&self, door: Door) -> String {
+        format!("localhost:{}", self.ports[&door])
+    }
+
+    /// `kill -9`.
+    pub fn take_away(&mut self) {
+        self.process = None;
+    }
+
+    /// Starts it, on what it left; ready when this returns.
+    pub fn give_back(&mut self) {
+        let mut command = self.java();
+        command.args(["kafka.Kafka", "server.properties"]);
+        let mut process = Process::start("broker", self.dir.path(), &command);
+        let before = process.log().matches(STARTED).count();
+        process
+            .until("the broker is ready", |broker| broker.log().matches(STARTED).count() > before);
+        self.process = Some(process);
+    }
+
+    /// The running broker, for signals.
+    pub fn process(&self) -> &Process {
+        self.process.as_ref().expect("it runs")
+    }
+
+    /// Makes a topic.
+    pub fn topic(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) {
+        let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
+            .set("bootstrap.servers", self.servers(Door::Plain))
+            .create()
+            .unwrap();
+        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        for (name, value) in settings {
+            topic = topic.set(name, value);
+        }
+        let options = AdminOptions::new();
+        let made = admin.create_topics([&topic], &options);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        assert_eq!(runtime.block_on(made).unwrap(), [Ok(name.to_owned())]);
+    }
+
+    /// Begins to read a topic, through the plain door.
+    pub fn read_along(&self, topic: &str, partitions: i32) -> reader::Reader {
+        let servers = self.servers(Door::Plain);
+        reader::Reader::start(reader::consumer(&servers, topic, partitions, &[]))
+    }
+
+    /// Runs one of Kafka's own commands.
+    pub fn tool(&self, class: &str, arguments: &[&str]) {
+        let output = self.java().arg(class).args(arguments).output().unwrap();
+        let said =
+            String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{class} {arguments:?}: {said}");
+    }
+
+    fn java(&self) -> Command {
+        let dir = self.dir.path();
+        let mut command = Command::new("java");
+        command.args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
+        command.arg("-Dlog4j2.configurationFile=log4j2.properties");
+        command.arg(format!("-Djava.security.krb5.conf={}", self.realm.krb5_conf().display()));
+        command.arg("-cp").arg(self.jars.join("*")).current_dir(dir);
+        command
+    }
+
+    fn properties(&self) -> String {
+        let controller = self.controller;
+        let dir = self.dir.path().display();
+        let doors = |address: fn(&str, u16) -> String| {
+            let of = |(door, port): (&Door, &u16)| address(door.name(), *port);
+            self.ports.iter().map(of).collect::<Vec<_>>().join(",")
+        };
+        let listeners = doors(|name, port| format!("{name}://127.0.0.1:{port}"));
+        let advertised = doors(|name, port| format!("{name}://localhost:{port}"));
+        let protocols = Door::ALL.map(|door| format!("{}:{}", door.name(), door.protocol()));
+        let protocols = protocols.join(",");
+        let mut all = format!(
+            "process.roles=broker,controller\nnode.id=1\n\
+             controller.quorum.bootstrap.servers=127.0.0.1:{controller}\n\
+             controller.listener.names=CONTROLLER\n\
+             listeners=CONTROLLER://127.0.0.1:{controller},{listeners}\n\
+             advertised.listeners={advertised}\n\
+             listener.security.protocol.map=CONTROLLER:PLAINTEXT,{protocols}\n\
+             inter.broker.listener.name=PLAIN\n\
+             log.dirs={dir}/data\nauto.create.topics.enable=false\n\
+             offsets.topic.num.partitions=1\noffsets.topic.replication.factor=1\n\
+             transaction.state.log.num.partitions=1\n\
+             transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n\
+             group.initial.rebalance.delay.ms=0\n\
+             broker.heartbeat.interval.ms=500\nbroker.session.timeout.ms=2000\n\
+             log.cleaner.dedupe.buffer.size=4194304\n\
+             authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
+             allow.everyone.if.no.acl.found=true\nsuper.users=User:ANONYMOUS\n"
+        );
+        for door in ["tls", "scram"] {
+            let of = format!("listener.name.{door}.ssl");
+            let store = |name: &str| self.certificates.path(name).display().to_string();
+            let files = format!(
+                "{of}.keystore.type=PEM\n{of}.keystore.location={}\n\
+                 {of}.truststore.type=PEM\n{of}.truststore.location={}\n",
+                store("broker.pem"),
+                store("ca.crt")
+            );
+            all.push_str(&files);
+        }
+        let module = "org.apache.kafka.common.security.scram.ScramLoginModule";
+        let keytab = self.realm.keytab_path("broker");
+        let logins = format!(
+            "listener.name.tls.ssl.client.auth=required\n\
+             listener.name.scram.sasl.enabled.mechanisms=SCRAM-SHA-512\n\
+             listener.name.scram.scram-sha-512.sasl.jaas.config={module} required;\n\
+             listener.name.kerberos.sasl.enabled.mechanisms=GSSAPI\n\
+             listener.name.kerberos.sasl.kerberos.service.name=kafka\n\
+             listener.name.kerberos.gssapi.connections.max.reauth.ms={REAUTHENTICATION}\n\
+             listener.name.kerberos.gssapi.sasl.jaas.config=\
+             com.sun.security.auth.module.Krb5LoginModule required useKeyTab=true storeKey=true \
+             keyTab=\"{}\" principal=\"{BROKER}@{REALM}\";\n",
+            keytab.display()
+        );
+        all.push_str(&logins);
+        all
+    }
+}
+
+/// Milliseconds after which a client has to show a ticket anew, as long as the ticket lasts anyway:
+/// otherwise a connection that stays open never notices that it has expired.
+const REAUTHENTICATION: u32 = 5_000;
+/// What a broker logs when it takes connections.
+const STARTED: &str = "Kafka Server started";

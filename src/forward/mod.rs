@@ -72,7 +72,13 @@ impl Config {
     /// value is taken, and it does not break the promise. Connects to nothing.
     pub fn check(&self) -> Result<(), PropertyError> {
         settings::refuse(&self.kafka)?;
-        kafka::check(&settings::properties(self, settings::BatchLimit::Default))
+        kafka::check(&self.properties())
+    }
+
+    /// librdkafka's properties as the producer gets them: those that carry the promise, what the
+    /// operator wrote, and values for what he left open.
+    pub fn properties(&self) -> BTreeMap<String, String> {
+        settings::properties(self, settings::BatchLimit::Default)
     }
 
     /// The brokers' addresses as the operator wrote them; without any, nothing is sent.

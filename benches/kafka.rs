@@ -105,7 +105,13 @@ fn main() -> ExitCode {
 fn properties(servers: String) -> BTreeMap<String, String> {
     let kafka = [("bootstrap.servers".to_owned(), servers)].into();
     let grace = Duration::from_secs(10);
-    let config = forward::Config { kafka, box_name: BOX.to_owned(), max_in_flight: 20_000, grace };
+    let config = forward::Config {
+        kafka,
+        box_name: BOX.to_owned(),
+        max_in_flight: 20_000,
+        max_bytes_per_second: None,
+        grace,
+    };
     config.properties()
 }
 

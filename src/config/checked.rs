@@ -10,8 +10,8 @@ use super::problem::{Place, Problem};
 use super::raw::{Found, RawConfig, shown_key};
 use super::schema::{
     ADMIN_LISTEN, BODY_TIMEOUT, BOX_NAME, COMMIT_DELAY, DELIVERY, DIR, GRACE, HEADER_TIMEOUT,
-    LISTEN, LOG_FILTER, LOG_FORMAT, MAX_CONNECTIONS, MAX_IN_FLIGHT, MAX_MESSAGE, MAX_PENDING,
-    MAX_QUARANTINE, MAX_SIZE, MIN_FREE, WHEN_FULL,
+    LISTEN, LOG_FILTER, LOG_FORMAT, MAX_BYTES_PER_SECOND, MAX_CONNECTIONS, MAX_IN_FLIGHT,
+    MAX_MESSAGE, MAX_PENDING, MAX_QUARANTINE, MAX_SIZE, MIN_FREE, WHEN_FULL,
 };
 use super::value::{self, Value};
 use super::{parts, routes};
@@ -139,6 +139,13 @@ fn forward(checking: &mut Checking<'_>, box_name: Option<String>) -> Option<forw
     let delivery =
         checking.choice(&DELIVERY, &[("at-least-once", Some(())), ("exactly-once", None)]);
     let max_in_flight = checking.setting(&MAX_IN_FLIGHT, |v| value::count(v, &(1..=1_000_000)));
+    let max_bytes_per_second = checking.setting(&MAX_BYTES_PER_SECOND, |value| {
+        let bytes = value::size(value, &(0..=TIB))?;
+        let enough = bytes == 0 || bytes >= KIB;
+        enough
+            .then_some(bytes)
+            .ok_or_else(|| "it must be at least \"1KiB\", or 0 for no limit".into())
+    });
     let grace = checking.duration(&GRACE, 0, 60_000);
     let kafka = kafka(checking);
     // The properties are judged even where something beside them is wrong: what stands in
@@ -147,6 +154,7 @@ fn forward(checking: &mut Checking<'_>, box_name: Option<String>) -> Option<forw
         kafka,
         box_name: box_name.clone().unwrap_or_default(),
         max_in_flight: max_in_flight.unwrap_or(1),
+        max_bytes_per_second: max_bytes_per_second.filter(|bytes| *bytes > 0),
         grace: grace.unwrap_or_default(),
     };
     for objection in parts::kafka(&judged) {
@@ -157,6 +165,7 @@ fn forward(checking: &mut Checking<'_>, box_name: Option<String>) -> Option<forw
         checking.problem(place, format!("kafka.{}", objection.says.replace(char::is_control, " ")));
     }
     delivery?;
+    max_bytes_per_second?;
     Some(forward::Config {
         box_name: box_name?,
         max_in_flight: max_in_flight?,

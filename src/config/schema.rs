@@ -56,13 +56,14 @@ pub const COMMIT_DELAY: Setting = Setting::new("spool.commit_delay", "0ms");
 pub const MAX_PENDING: Setting = Setting::new("spool.max_pending", "8MiB");
 pub const DELIVERY: Setting = Setting::new("forward.delivery", "at-least-once");
 pub const MAX_IN_FLIGHT: Setting = Setting::new("forward.max_in_flight", "20000");
+pub const MAX_BYTES_PER_SECOND: Setting = Setting::new("forward.max_bytes_per_second", "0");
 pub const GRACE: Setting = Setting::new("forward.grace", "5s");
 pub const ADMIN_LISTEN: Setting = Setting::new("admin.listen", "127.0.0.1:10088");
 pub const LOG_FILTER: Setting = Setting::new("log.filter", "info");
 pub const LOG_FORMAT: Setting = Setting::new("log.format", "text");
 
 /// Every setting outside `[[route]]` and `[kafka]`, in the order in which they are printed.
-pub const SETTINGS: [&Setting; 19] = [
+pub const SETTINGS: [&Setting; 20] = [
     &BOX_NAME,
     &LISTEN,
     &MAX_MESSAGE,
@@ -78,6 +79,7 @@ pub const SETTINGS: [&Setting; 19] = [
     &MAX_PENDING,
     &DELIVERY,
     &MAX_IN_FLIGHT,
+    &MAX_BYTES_PER_SECOND,
     &GRACE,
     &ADMIN_LISTEN,
     &LOG_FILTER,

@@ -21,6 +21,7 @@ use super::link::Link;
 use super::mailbox::{Mail, Mailbox};
 use super::monitor::Monitor;
 use super::obstacle;
+use super::pace::Pace;
 use super::pulse::Pulse;
 use super::routes::Routes;
 use super::setback::{Recovery, Setback};
@@ -58,7 +59,7 @@ enum Rest {
     /// Until nothing is in flight: the next record or read is in trouble, and what was sent
     /// before it is not to suffer for that.
     Empty,
-    /// Until this time: the next block could not be read.
+    /// Until this time: the next block could not be read, or the link has taken its share.
     Until(Instant),
 }
 
@@ -109,6 +110,7 @@ pub struct Forwarder {
     standstill: Option<Standstill>,
     routes: Routes,
     pulse: Pulse,
+    pace: Pace,
     mail: Mail,
 }
 
@@ -135,6 +137,7 @@ impl Forwarder {
         let watermark = reader.watermark();
         let mut forwarder = Self {
             window: Window::new(watermark, config.max_in_flight, MAX_BYTES),
+            pace: Pace::new(config.max_bytes_per_second, Instant::now()),
             config,
             reader,
             monitor: Arc::clone(&monitor),

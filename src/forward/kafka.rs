@@ -12,6 +12,7 @@
 use super::kerberos;
 use super::link::Trouble;
 use super::mailbox::{Mailbox, Signal};
+use super::pace::Traffic;
 use super::settings::PropertyError;
 use super::verdict::Failure;
 use crate::record::{Millis, Record, Sequence};
@@ -87,6 +88,13 @@ impl ClientContext for Callbacks {
 
     fn stats_raw(&self, statistics: &[u8]) {
         tracing::debug!(target: "librdkafka", "{}", String::from_utf8_lossy(statistics));
+        match serde_json::from_slice(statistics) {
+            Ok(Statistics { tx_bytes: wire, txmsg_bytes: messages }) => {
+                let traffic = Signal::Traffic(Traffic { wire, messages });
+                self.mailbox.put(|mail| mail.signals.push(traffic));
+            }
+            Err(error) => tracing::debug!("librdkafka's statistics cannot be read: {error}"),
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -100,6 +108,13 @@ impl ClientContext for Callbacks {
         };
         self.mailbox.put(|mail| mail.signals.push(signal));
     }
+}
+
+/// What is used of librdkafka's statistics; see its STATISTICS.md.
+#[derive(serde::Deserialize)]
+struct Statistics {
+    tx_bytes: u64,
+    txmsg_bytes: u64,
 }
 
 impl ProducerContext for Callbacks {

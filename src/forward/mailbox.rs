@@ -5,6 +5,7 @@
 //! What waits is bounded by what is in flight. It deliberately does not read what it holds.
 
 use super::link::Trouble;
+use super::pace::Traffic;
 use super::verdict::Failure;
 use crate::record::Sequence;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -22,6 +23,8 @@ pub enum Signal {
     Fatal(String),
     /// The answer to [`Producer::probe`](super::kafka::Producer::probe).
     Probed(bool),
+    /// What it has sent so far.
+    Traffic(Traffic),
 }
 
 /// What arrived since the mailbox was last emptied.

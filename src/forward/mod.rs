@@ -7,6 +7,7 @@
 //! - [`window`]: which records are in flight, and up to where has everything been delivered?
 //! - [`verdict`]: what to do about a record that Kafka did not take?
 //! - [`link`]: is Kafka there?
+//! - [`pace`]: how much may go over the link?
 //! - [`dating`]: which Kafka timestamp does a record get?
 //! - [`settings`]: which librdkafka properties does the producer get?
 //! - [`setback`]: how does sending go on after failures?
@@ -31,6 +32,7 @@ mod link;
 mod mailbox;
 mod monitor;
 mod obstacle;
+mod pace;
 mod pulse;
 mod routes;
 mod secrets;
@@ -63,6 +65,8 @@ pub struct Config {
     pub box_name: String,
     /// Records handed to Kafka and not yet acknowledged, at most.
     pub max_in_flight: usize,
+    /// Bytes a second that may go to Kafka, on the wire; `None`: as many as it takes.
+    pub max_bytes_per_second: Option<u64>,
     /// How long a stop waits for the records in flight.
     pub grace: Duration,
 }
@@ -103,11 +107,12 @@ impl Config {
 /// Passwords and keys are masked.
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kafka, box_name, max_in_flight, grace } = self;
+        let Self { kafka, box_name, max_in_flight, max_bytes_per_second, grace } = self;
         f.debug_struct("Config")
             .field("kafka", &secrets::Masked(kafka))
             .field("box_name", box_name)
             .field("max_in_flight", max_in_flight)
+            .field("max_bytes_per_second", max_bytes_per_second)
             .field("grace", grace)
             .finish()
     }

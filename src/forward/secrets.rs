@@ -64,6 +64,7 @@ mod tests {
             kafka: written.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
             box_name: "depot-7".to_owned(),
             max_in_flight: 1,
+            max_bytes_per_second: None,
             grace: Duration::ZERO,
         };
         for shown in [format!("{config:?}"), format!("{config:#?}")] {

@@ -197,6 +197,10 @@ pub fn properties(config: &Config, batch: BatchLimit) -> BTreeMap<String, String
     for (name, value) in DEFAULTS {
         set(name, value.to_owned(), false);
     }
+    if config.max_bytes_per_second.is_some() {
+        // Milliseconds: how soon it is known what went over the link.
+        set("statistics.interval.ms", "1000".to_owned(), false);
+    }
     set("client.id", format!("waystation-{}", config.box_name), false);
     if batch == BatchLimit::Small {
         set("batch.size", "10000".to_owned(), true);
@@ -212,7 +216,13 @@ mod tests {
     fn config(kafka: &[(&str, &str)]) -> Config {
         let kafka = kafka.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let grace = Duration::from_secs(1);
-        Config { kafka, box_name: "depot-7".to_owned(), max_in_flight: 20_000, grace }
+        Config {
+            kafka,
+            box_name: "depot-7".to_owned(),
+            max_in_flight: 20_000,
+            max_bytes_per_second: None,
+            grace,
+        }
     }
 
     #[test]

@@ -75,6 +75,7 @@ impl Rig {
             kafka: kafka.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
             box_name: "depot-7".to_owned(),
             max_in_flight: 2_000,
+            max_bytes_per_second: None,
             grace: Duration::from_secs(10),
         };
         let (forwarder, monitor) = Forwarder::new(config, spool.reader).unwrap();

@@ -91,6 +91,7 @@ fn valid_lines() -> Vec<(&'static str, Vec<&'static str>)> {
         ("spool", vec!["commit_delay = \"1s\"", "commit_delay = \"500us\""]),
         ("spool", vec!["max_pending = \"4 MB\""]),
         ("forward", vec!["max_in_flight = 1_000", "grace = \"0s\""]),
+        ("forward", vec!["max_bytes_per_second = \"100KiB\"", "max_bytes_per_second = 0"]),
         ("log", vec!["filter = \"off\"", "filter = 'info,a::b=trace'"]),
         ("log", vec!["format = \"json\""]),
         ("kafka", vec!["client.rack = \"x\\\"y\\\\z # no comment\""]),

@@ -122,6 +122,7 @@ fn values_out_of_bounds_are_refused_with_the_bounds() {
         ("spool", "commit_delay = \"2s\"", "from \"0s\" to \"1s\""),
         ("spool", "max_pending = 1", "from \"64KiB\" to \"256MiB\""),
         ("forward", "max_in_flight = -1", "from 1 to 1000000"),
+        ("forward", "max_bytes_per_second = 1", "at least \"1KiB\", or 0"),
         ("forward", "grace = \"5m\"", "from \"0s\" to \"1m\""),
     ] {
         let says = problem(&format!("[{table}]\n{line}\n"));

@@ -101,6 +101,7 @@ impl Forwarder {
             Signal::Fatal(text) => {
                 self.fail(Setback::general(Failure::Fatal(text)));
             }
+            Signal::Traffic(traffic) => self.pace.told(traffic),
         }
     }
 

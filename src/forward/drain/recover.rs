@@ -101,6 +101,7 @@ impl Forwarder {
         self.retired = self.producer.take().map(Producer::retire).or(self.retired.take());
         self.window.forget_in_flight();
         self.pulse.clear();
+        self.pace.renewed();
         self.monitor.set_in_flight(0);
         let watermark = self.window.watermark();
         self.reader.rewind(watermark);

@@ -39,6 +39,10 @@ impl Forwarder {
                 rest = Some(Rest::Room);
                 break;
             }
+            if let Some(until) = self.pace.wait(Instant::now()) {
+                rest = Some(Rest::Until(until));
+                break;
+            }
             let route = self.routes.number(record.route);
             let headers: usize = record.headers.iter().map(|(k, v)| k.len() + v.len()).sum();
             let bytes = record.value.len() + record.key.map_or(0, <[u8]>::len) + headers;
@@ -51,6 +55,7 @@ impl Forwarder {
             match producer.send(&record, timestamp, &id, &self.config.box_name) {
                 Ok(()) => {
                     self.window.sent(sequence, bytes, route);
+                    self.pace.handed(bytes);
                     self.cursor = sequence.plus(1);
                     if std::mem::take(&mut first) {
                         self.pulse.mark(sequence, Instant::now());
@@ -83,7 +88,7 @@ impl Forwarder {
         self.monitor.set_in_flight(in_flight);
         if let Some(setback) = setback {
             self.fail(setback);
-        } else if rest.is_some() && in_flight > 0 {
+        } else if matches!(rest, Some(Rest::Until(_))) || rest.is_some() && in_flight > 0 {
             self.rest = rest;
             self.block = Some(block);
         } else if rest.is_some() {

@@ -17,7 +17,8 @@ fn properties(all: &[(&str, &str)]) -> BTreeMap<String, String> {
 
 fn rehearsed(kafka: &[(&str, &str)]) -> Vec<Obstacle> {
     let (kafka, grace) = (properties(kafka), Duration::ZERO);
-    rehearse(&Config { kafka, box_name: "depot-7".into(), max_in_flight: 1, grace })
+    let (box_name, max_in_flight, max_bytes_per_second) = ("depot-7".into(), 1, None);
+    rehearse(&Config { kafka, box_name, max_in_flight, max_bytes_per_second, grace })
 }
 
 fn kerberos(keytab: &Path, more: &[(&str, &str)]) -> BTreeMap<String, String> {

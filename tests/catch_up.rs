@@ -1,0 +1,54 @@
+//! Does a backlog keep to the rate that the link is allowed, and is the time that it still takes
+//! foretold?
+
+mod support;
+
+use std::time::{Duration, Instant};
+use support::fleet::Fleet;
+use support::kafka::Kafka;
+use support::service::Site;
+use support::{PATIENCE, until_some};
+
+const DEVICES: usize = 64;
+/// Bytes a second: the whole takes some twenty seconds.
+const LIMIT: u64 = 128 * 1024;
+const BACKLOG: u64 = 20 * LIMIT;
+/// Rates are smoothed over ten seconds.
+const STEADY: Duration = Duration::from_secs(11);
+
+/// Fails without `Pace::wait` in `send_some`, and when what was handed over is not counted.
+#[test]
+fn a_backlog_keeps_to_the_limit_and_its_end_is_foretold() {
+    let kafka = Kafka::start();
+    let reader = kafka.read_along();
+    let mut site = Site::new(Some(&kafka.servers()));
+    site.set("forward.max_bytes_per_second", "128KiB");
+    // What goes over the wire is then no less than the records' own bytes.
+    site.set("kafka.compression.type", "none");
+    kafka.take_away();
+    let service = site.start();
+    let fleet = Fleet::start(site.ingest, DEVICES);
+    let full = service.until_status("a backlog", |status| status.spool.bytes >= BACKLOG);
+    let sent = fleet.stop();
+    let bytes = service.status().spool.bytes.max(full.spool.bytes);
+    kafka.give_back();
+    let delivered = |status: &waystation::status::Snapshot| status.ledger.delivered > 0;
+    service.until_status("it drains", delivered);
+    let start = Instant::now();
+    let foretold = until_some("the end is foretold", PATIENCE, || {
+        let steady = start.elapsed() >= STEADY;
+        steady.then(|| service.status().kafka.drain_eta_seconds).flatten()
+    });
+    let asked = Instant::now();
+    service.until_status("all is delivered", |status| status.ledger.spooled == 0);
+    let (took, was) = (start.elapsed().as_secs_f64(), asked.elapsed().as_secs_f64());
+    println!("{bytes} bytes in {took:.1} s; foretold {foretold:.1} s, it was {was:.1} s");
+    println!("{}", reader.compared(&sent, PATIENCE));
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+    let least = bytes as f64 / LIMIT as f64;
+    // The first second's share was out when the clock started.
+    assert!(took >= least - 2.0, "{took} s of {least}");
+    // A quarter, and the second between two looks.
+    assert!((foretold - was).abs() <= 0.25 * was + 1.0, "foretold {foretold}, it was {was}");
+    service.stop();
+}

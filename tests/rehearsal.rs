@@ -50,18 +50,31 @@ fn a_key_that_librdkafka_cannot_use_is_a_complaint_about_its_line() {
     assert!(says.starts_with(":4: kafka.ssl.key.location cannot be used: "), "{says}");
 }
 
+/// One entry of a keytab for `name@EXAMPLE.COM`, with a key of zeros: the name's components, its
+/// realm, its type, a time, the key's version, its kind and itself.
+fn entry(name: &str) -> Vec<u8> {
+    let text = |text: &str| [&[0, u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
+    let key = [&[0, 0, 0, 1], &[0; 4][..], &[1, 0, 18, 0, 32], &[0; 32]].concat();
+    let entry = [vec![0, 1], text("EXAMPLE.COM"), text(name), key].concat();
+    [&u32::try_from(entry.len()).unwrap().to_be_bytes()[..], &entry].concat()
+}
+
 #[test]
-fn a_keytab_without_kinit_is_a_complaint_that_names_the_package() {
+fn only_a_principal_that_is_not_the_first_in_its_keytab_needs_kinit() {
     let dir = tempfile::tempdir().unwrap();
     let keytab = dir.path().join("box.keytab");
-    fs::write(&keytab, "").unwrap();
-    let kafka = format!(
-        "security.protocol = \"SASL_PLAINTEXT\"\nsasl.kerberos.keytab = {keytab:?}\n\
-         sasl.kerberos.principal = \"box@EXAMPLE.COM\"\n"
-    );
-    let says = complaint(&check(dir.path(), &kafka, dir.path()));
-    assert!(says.starts_with(":4: kafka.sasl.kerberos.keytab is set, but"), "{says}");
-    assert!(says.contains("krb5-user"), "{says}");
+    fs::write(&keytab, [vec![5, 2], entry("box"), entry("second")].concat()).unwrap();
+    let kafka = |principal: &str| {
+        format!(
+            "security.protocol = \"SASL_PLAINTEXT\"\nsasl.kerberos.keytab = {keytab:?}\n\
+             sasl.kerberos.principal = \"{principal}@EXAMPLE.COM\"\n"
+        )
+    };
+    let says = complaint(&check(dir.path(), &kafka("second"), dir.path()));
+    assert!(says.starts_with(":5: kafka.sasl.kerberos.principal is "), "{says}");
+    assert!(says.contains("\"box@EXAMPLE.COM\"") && says.contains("krb5-user"), "{says}");
+    let right = check(dir.path(), &kafka("box"), dir.path());
+    assert!(right.status.success() && right.stderr.is_empty(), "{right:?}");
 }
 
 #[test]

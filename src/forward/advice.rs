@@ -1,4 +1,4 @@
-//! What does an error of librdkafka's say about what the operator wrote under [kafka]?
+//! What does an error of librdkafka's say about what the operator wrote under `[kafka]`?
 //!
 //! Its texts name states and functions; whoever stands beside the box wants to know which setting
 //! is wrong, or whom to ask. Each rule below is a text that was provoked on Apache Kafka (by

@@ -2,7 +2,7 @@
 //!
 //! librdkafka itself runs `kinit` in a shell, and again every minute. The Kerberos library can do
 //! it alone: it takes tickets with the keytab that `KRB5_CLIENT_KTNAME` names, into a cache in
-//! memory, when they are needed and again before they expire. So a keytab under [kafka] becomes a
+//! memory, when they are needed and again before they expire. So a keytab under `[kafka]` becomes a
 //! part of the environment ([`environment`]), and librdkafka is told neither of it nor of a
 //! principal ([`without_kinit`]).
 //!

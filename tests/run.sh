@@ -66,7 +66,7 @@ if can_be_root && ! compgen -G 'target/deb-test/*.tar' >/dev/null; then
     extra="${extra:+$extra; }a clean root to try the package in: about 60 MB to download, kept under target/deb-test"
 fi
 if ! compgen -G 'target/kafka/*/' >/dev/null; then
-    extra="${extra:+$extra; }Apache Kafka and what Maven needs to fetch it: about 80 MB to download, kept under target/kafka"
+    extra="${extra:+$extra; }Apache Kafka and what Maven needs to fetch it: about 100 MB to download, kept under target/kafka"
 fi
 if [ -x target/debug/waystation ] && [ -x target/release/waystation ]; then
     time='It takes about 12 minutes on 2 cores: the tests about 6, an outage 2, the Debian package 4.'

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
 
-/// As `fetch.sh` takes it when nothing else is said.
+/// As `fetch.sh` takes it.
 const VERSION: &str = "4.1.1";
 /// A cluster's id is a random number in base64; there is only one cluster here.
 const CLUSTER: &str = "V2F5c3RhdGlvbi10ZXN0cw";
@@ -73,10 +73,10 @@ pub struct Broker {
     dir: TempDir,
 }
 
-/// Where the jars are; `None`, with a line that the gate counts, where they were not fetched.
-fn jars() -> Option<PathBuf> {
+/// Where the jars of a version are; `None`, with a line that the gate counts, where they were not fetched.
+pub fn jars(version: &str) -> Option<PathBuf> {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-    let jars = target.join("kafka").join(VERSION);
+    let jars = target.join("kafka").join(version);
     if jars.is_dir() {
         return Some(jars);
     }
@@ -91,7 +91,7 @@ impl Broker {
     }
 
     pub fn start_with_tickets(lifetime: &str) -> Option<Self> {
-        let jars = jars()?;
+        let jars = jars(VERSION)?;
         let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let certificates = Certificates::make(dir.path());
         let realm = Realm::start(dir.path(), lifetime);

@@ -9,6 +9,7 @@ mod broker;
 mod certificates;
 mod kerberos;
 mod logins;
+mod old;
 mod outages;
 mod process;
 mod tickets;

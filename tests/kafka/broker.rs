@@ -19,9 +19,9 @@ use std::process::Command;
 use tempfile::TempDir;
 
 /// As `fetch.sh` takes it.
-const VERSION: &str = "4.1.1";
+pub const VERSION: &str = "4.1.1";
 /// A cluster's id is a random number in base64; there is only one cluster here.
-const CLUSTER: &str = "V2F5c3RhdGlvbi10ZXN0cw";
+pub const CLUSTER: &str = "V2F5c3RhdGlvbi10ZXN0cw";
 /// Whom the SCRAM door knows.
 pub const USER: &str = "collector";
 pub const PASSWORD: &str = "a secret";

@@ -7,6 +7,7 @@ mod support;
 
 mod broker;
 mod certificates;
+mod cluster;
 mod kerberos;
 mod logins;
 mod old;

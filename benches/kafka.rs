@@ -188,14 +188,14 @@ fn p99(broker: &Broker, backlog: u64) -> (f64, u64) {
     let output = load.output().expect("a load");
     assert!(output.status.success(), "{output:?}");
     let left = service.status().ledger.spooled;
-    let said = String::from_utf8(output.stdout).expect("text");
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).expect("text");
     service.stop();
     (seconds(&said).unwrap_or_else(|| panic!("no p99 in {said}")), left)
 }
 
 /// The p99 in what `waystation load` says: `p99 2.4 ms, `.
 fn seconds(said: &str) -> Option<f64> {
-    let (_, rest) = said.split_once("p99 ")?;
+    let (_, rest) = said.rsplit_once("p99 ")?;
     let (number, unit) = rest.split_once(',')?.0.split_once(' ')?;
     let factor = [("µs", 1e-6), ("ms", 1e-3), ("s", 1.0)];
     let (_, factor) = factor.iter().find(|(name, _)| *name == unit)?;

@@ -6,13 +6,14 @@
 //! it). Where Kafka is there nothing gets old enough, and nothing is written twice.
 //!
 //! It must not be noticed: its thread has the lowest priority of the usual kind and works in small
-//! steps, a fiftieth of the time while little waits for it, never more than a tenth. It gives up
+//! steps, a fiftieth of a processor while little waits for it, never more than a tenth. It gives up
 //! its copy as soon as there is little room or the drain comes to what it copies. (Not `SCHED_IDLE`: on a busy box a thread of that kind may hold
 //! one of the spool's locks for as long as others want the processor.) Whatever goes wrong here costs
 //! the copy and nothing else.
 //!
 //! It deliberately knows nothing of what records mean, and removes none.
 
+mod pacer;
 mod plan;
 mod rewrite;
 #[cfg(test)]
@@ -22,17 +23,13 @@ mod tests;
 
 use super::mutex::lock;
 use super::shared::Shared;
+use pacer::Pacer;
 use plan::{Learnt, Plan, Rules};
 use rewrite::{Rewritten, Stopped};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// Pause for each unit of work once much waits, at most. Measured beside commits of 20 records:
-/// working a fifth of the time made their 99th percentile a third longer, a tenth of it a fifth
-/// longer, a fortieth of it a tenth. A tenth is more than what such commits need at 50,000
-/// records/s.
-const HURRIED: u32 = 9;
 /// Much: so many full segments.
 const MUCH: u64 = 4;
 /// How often it looks whether there is something to do.
@@ -85,9 +82,8 @@ fn work(shared: &Shared) {
         };
         drop(entries);
         let Some(plan) = plan else { continue };
-        let pause = pause(shared.config.repack_pause, plan.due > rules.full.saturating_mul(MUCH));
-        let mut pacer = Pacer { shared, pause, since: Instant::now() };
-        *lock(&shared.repack_step) = Some(Instant::now());
+        let much_waits = plan.due > rules.full.saturating_mul(MUCH);
+        let mut pacer = Pacer::begin(shared, much_waits);
         let rewritten = rewrite::rewrite(shared, &plan, &mut |_| pacer.step());
         *lock(&shared.repack_step) = None;
         match rewritten {
@@ -127,28 +123,5 @@ fn learn(learnt: &mut Learnt, plan: &Plan, percent: u64) {
     for id in plan.ids() {
         let known = learnt.entry(id).or_insert(plan::PACKED);
         *known = percent.max(*known + 2);
-    }
-}
-
-/// The pause for each unit of work.
-fn pause(usual: u32, much_waits: bool) -> u32 {
-    if much_waits { usual.min(HURRIED) } else { usual }
-}
-
-/// Sees to it that most of the time is a pause, however slow the disk is: a close rings.
-struct Pacer<'a> {
-    shared: &'a Shared,
-    pause: u32,
-    since: Instant,
-}
-
-impl Pacer<'_> {
-    fn step(&mut self) -> Result<(), Stopped> {
-        *lock(&self.shared.repack_step) = None;
-        let pause = self.since.elapsed().saturating_mul(self.pause);
-        let closing = self.shared.repacking.rung_within(pause);
-        self.since = Instant::now();
-        *lock(&self.shared.repack_step) = Some(self.since);
-        if closing { Err(Stopped::Closing) } else { Ok(()) }
     }
 }

@@ -1,9 +1,6 @@
 //! Is a repacker that the disk holds up noticed, and in nobody's way?
 
-use super::Pacer;
-use super::rewrite::Stopped;
-use super::tests::{append, config, read_all, shared};
-use crate::spool::mutex::lock;
+use super::tests::{append, config, read_all};
 use crate::spool::store::{Sled, Store, Stores};
 use crate::spool::{self, Config, LastStop, dir};
 use std::path::Path;
@@ -55,25 +52,4 @@ fn a_repacker_that_is_stuck_is_noticed_and_does_not_hold_up_a_close() {
         }
     };
     assert_eq!((again.report.last_stop, read_all(&mut again).len()), (LastStop::Clean, 300));
-}
-
-/// Fails when [`Pacer::step`] does not take the time back that it pauses.
-#[test]
-fn a_repacker_that_pauses_is_not_stuck() {
-    let root = tempfile::tempdir().unwrap();
-    let spool = spool::open(config(root.path())).unwrap();
-    let shared = shared(&spool);
-    let since = Instant::now();
-    *lock(&shared.repack_step) = Some(since);
-    std::thread::scope(|threads| {
-        let mut pacer =
-            Pacer { shared, pause: 49, since: since.checked_sub(Duration::from_secs(5)).unwrap() };
-        let pausing = threads.spawn(move || pacer.step());
-        while lock(&shared.repack_step).is_some() {
-            assert!(!pausing.is_finished(), "it has paused and passed for busy");
-            std::thread::yield_now();
-        }
-        shared.repacking.ring();
-        assert!(matches!(pausing.join().unwrap(), Err(Stopped::Closing)));
-    });
 }

@@ -321,20 +321,6 @@ fn without_room_it_waits_and_goes_on_when_there_is_some() {
     check_crashed(&path, &all);
 }
 
-/// Fails when a pause has a longest: on a disk that takes long it would work most of the time.
-#[test]
-fn it_works_a_fiftieth_of_the_time_and_a_tenth_while_much_waits_however_long_a_step_takes() {
-    let root = tempfile::tempdir().unwrap();
-    let spool = crate::spool::open(config(&root.path().join("spool"))).unwrap();
-    for (much_waits, share) in [(false, 50), (true, 10)] {
-        let pause = super::pause(shared(&spool).config.repack_pause, much_waits);
-        let work = Duration::from_millis(20);
-        let since = Instant::now().checked_sub(work).unwrap();
-        super::Pacer { shared: shared(&spool), pause, since }.step().unwrap();
-        assert!(since.elapsed() >= share * work, "{share}");
-    }
-}
-
 /// Fails when the copy, or what it has taken the place of, is not counted as aside.
 #[test]
 fn what_it_takes_on_the_disk_is_known_at_every_step() {

@@ -116,8 +116,20 @@ impl Recovery {
 /// One sentence for the status: where it is stuck, what is wrong, which hand is needed, and that
 /// nothing is lost by it.
 fn reason(setback: &Setback) -> String {
+    let what = what(setback);
+    format!("{what}; all records are kept and sending is tried again every {} s", RETRY.as_secs())
+}
+
+/// The same for records that librdkafka itself sends again and again.
+pub fn refused(at: Sequence, topic: String, failure: Failure) -> String {
+    let at = Some(at);
+    let what = what(&Setback { at, topic: Some(topic), failure, until: at, alone: false });
+    format!("{what}; all records are kept and sent as soon as they are taken")
+}
+
+fn what(setback: &Setback) -> String {
     let Setback { at, topic, failure, .. } = setback;
-    let what = match (failure.verdict(), at, topic) {
+    match (failure.verdict(), at, topic) {
         (Verdict::DeadLetter, Some(at), Some(topic)) => {
             format!("record {at} cannot go to topic {topic:?}: {failure}")
         }
@@ -126,8 +138,7 @@ fn reason(setback: &Setback) -> String {
         }
         (_, _, Some(topic)) => format!("topic {topic:?}: {failure}"),
         _ => failure.to_string(),
-    };
-    format!("{what}; all records are kept and sending is tried again every {} s", RETRY.as_secs())
+    }
 }
 
 #[cfg(test)]
@@ -204,6 +215,7 @@ mod tests {
             (Failure::TooLarge, true, "raise its max.message.bytes", None),
             (Failure::Invalid(other()), true, "broker's log", None),
             (Failure::BadTimestamp, true, "box's clock", Some(Cause::Clock)),
+            (Failure::TooFewReplicas, true, "bring back the brokers", None),
             (Failure::Other(other()), true, "look at the brokers' logs", None),
         ] {
             let (reason, found) = stuck(failure.clone());

@@ -54,7 +54,7 @@ const OURS: [(&str, &str); 5] = [
 ];
 
 /// Values for what the operator left open.
-const DEFAULTS: [(&str, &str); 9] = [
+const DEFAULTS: [(&str, &str); 10] = [
     ("linger.ms", "5"),
     ("compression.type", "lz4"),
     // As the Java client's default, so that both put a key on the same partition.
@@ -71,6 +71,9 @@ const DEFAULTS: [(&str, &str); 9] = [
     // How long a topic may be missing before its records come back to us. A topic that was
     // just created takes about a second to be known by every broker.
     ("topic.metadata.propagation.max.ms", "5000"),
+    // How long a broker waits for its replicas before it says that they do not confirm: less than
+    // the silence that is taken for an outage, and than `socket.timeout.ms`.
+    ("request.timeout.ms", "10000"),
     // More is the operator's choice, less is refused.
     ("message.max.bytes", LARGEST_MESSAGE),
 ];

@@ -5,10 +5,18 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod admin;
 mod broker;
 mod certificates;
 mod kerberos;
 mod logins;
-mod outages;
+#[path = "../support/preload.rs"]
+mod preload;
 mod process;
+mod relay;
+mod scene;
+mod table;
 mod tickets;
+#[path = "../support/tmpfs.rs"]
+mod tmpfs;
+mod verdicts;

@@ -13,6 +13,9 @@
 #![expect(clippy::cast_precision_loss, reason = "counts far below 2^52, for people to read")]
 
 #[allow(dead_code, reason = "the tests use the rest of it")]
+#[path = "../tests/kafka/admin.rs"]
+mod admin;
+#[allow(dead_code, reason = "the tests use the rest of it")]
 #[path = "../tests/kafka/broker.rs"]
 mod broker;
 #[path = "../tests/kafka/certificates.rs"]

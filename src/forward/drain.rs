@@ -39,6 +39,9 @@ const MAX_BYTES: usize = 16 << 20;
 /// How long failed deliveries wait for the reports of what else is in flight.
 const SETTLE: Duration = Duration::from_secs(5);
 
+/// How long a broker may refuse records, as it does while a leader moves, until that is shown.
+const REFUSED: Duration = Duration::from_secs(3);
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// No Kafka is configured: the records wait.
@@ -108,6 +111,8 @@ pub struct Forwarder {
     setback: Option<Setback>,
     recovery: Recovery,
     standstill: Option<Standstill>,
+    /// The watermark at which a broker refuses records for now, and since when.
+    refused: Option<(Sequence, Instant)>,
     routes: Routes,
     pulse: Pulse,
     pace: Pace,
@@ -154,6 +159,7 @@ impl Forwarder {
             setback: None,
             recovery: Recovery::default(),
             standstill: None,
+            refused: None,
             routes: Routes::default(),
             pulse: Pulse::default(),
             mail: Mail::default(),

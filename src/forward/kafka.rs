@@ -13,6 +13,7 @@ use super::kerberos;
 use super::link::Trouble;
 use super::mailbox::{Mailbox, Signal};
 use super::pace::Traffic;
+use super::refusals::{self, refusal};
 use super::settings::PropertyError;
 use super::verdict::Failure;
 use crate::record::{Millis, Record, Sequence};
@@ -44,6 +45,9 @@ const PROBE: Duration = Duration::from_secs(2);
 pub const FAREWELL: Duration = Duration::from_millis(3_500);
 const _: () = assert!(FAREWELL.as_millis() > POLL.as_millis() + PROBE.as_millis());
 
+/// Which parts of librdkafka's log are wanted.
+const DEBUG: &str = "debug";
+
 /// Nothing behind these locks can be left half done by a panic.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -72,11 +76,19 @@ pub enum CreateError {
 
 struct Callbacks {
     mailbox: Arc<Mailbox>,
+    /// The operator asked for librdkafka's debug lines.
+    debug: bool,
 }
 
 impl ClientContext for Callbacks {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        tracing::debug!(target: "librdkafka", ?level, facility, "{message}");
+        if self.debug || !matches!(level, RDKafkaLogLevel::Debug) {
+            tracing::debug!(target: "librdkafka", ?level, facility, "{message}");
+        }
+        if let Some((topic, failure)) = refusal(facility, message) {
+            let refused = Signal::Refused { topic, failure };
+            self.mailbox.put(|mail| mail.signals.push(refused));
+        }
         // The one failure of a connection that is logged and not called back: a TLS port that is
         // spoken to without TLS closes it.
         if message.contains("closed by peer") && message.contains("APIVERSION_QUERY") {
@@ -188,7 +200,8 @@ fn create(
     properties: &BTreeMap<String, String>,
     mailbox: Arc<Mailbox>,
 ) -> Result<Client, CreateError> {
-    client_config(properties).create_with_context(Callbacks { mailbox }).map_err(|error| {
+    let callbacks = Callbacks { mailbox, debug: properties.contains_key(DEBUG) };
+    client_config(properties).create_with_context(callbacks).map_err(|error| {
         CreateError::Client(match error {
             KafkaError::ClientCreation(text) => text,
             other => other.to_string(),
@@ -199,9 +212,11 @@ fn create(
 fn client_config(properties: &BTreeMap<String, String>) -> ClientConfig {
     let mut properties = properties.clone();
     kerberos::without_kinit(&mut properties);
-    let debug = properties.contains_key("debug");
+    let asked = properties.remove(DEBUG).filter(|contexts| !contexts.trim().is_empty());
+    let contexts = asked.into_iter().chain([refusals::CONTEXT.to_owned()]).collect::<Vec<_>>();
+    properties.insert(DEBUG.to_owned(), contexts.join(","));
     let mut config: ClientConfig = properties.into_iter().collect();
-    config.set_log_level(if debug { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info });
+    config.set_log_level(RDKafkaLogLevel::Debug);
     config
 }
 
@@ -365,6 +380,7 @@ fn failure_of(code: RDKafkaErrorCode) -> Failure {
             Failure::Invalid(code.to_string())
         }
         Code::InvalidTimestamp => Failure::BadTimestamp,
+        Code::NotEnoughReplicas | Code::NotEnoughReplicasAfterAppend => Failure::TooFewReplicas,
         other => Failure::Other(other.to_string()),
     }
 }

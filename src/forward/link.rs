@@ -117,6 +117,11 @@ impl Link {
         self.answered()
     }
 
+    /// A broker answered, if only to say that it does not take a record for now.
+    pub fn refused(&mut self, now: Instant) -> Option<Change> {
+        self.delivered(now)
+    }
+
     /// The answer to our own question: whether a broker gave its metadata. It says nothing
     /// about records that wait for their reports.
     pub fn probed(&mut self, now: Instant, answered: bool, in_flight: bool) -> Option<Change> {
@@ -274,6 +279,18 @@ mod tests {
         assert_eq!(link.deadline(true), Some(now + SILENCE_AFTER_ERROR));
         let began = link.tick(now + SILENCE_AFTER_ERROR, true);
         assert!(matches!(began, Some(Change::Began { cause: Cause::Network, .. })));
+    }
+
+    #[test]
+    fn a_broker_that_refuses_is_there() {
+        let now = Instant::now();
+        let mut link = up(now);
+        assert_eq!(link.tick(now, true), None);
+        assert_eq!(link.refused(now + SILENCE / 2), None);
+        assert_eq!(link.tick(now + SILENCE, true), None);
+        assert!(link.is_up());
+        link.trouble(now, down(), true);
+        assert_eq!(link.refused(now + SILENCE), Some(Change::Ended { since: now }));
     }
 
     #[test]

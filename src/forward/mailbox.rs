@@ -21,6 +21,8 @@ pub enum Signal {
     Trouble(Trouble),
     /// The producer will take no further records.
     Fatal(String),
+    /// A broker does not take records of this topic for now; they are sent again without a report.
+    Refused { topic: String, failure: Failure },
     /// The answer to [`Producer::probe`](super::kafka::Producer::probe).
     Probed(bool),
     /// What it has sent so far.

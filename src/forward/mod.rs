@@ -13,6 +13,7 @@
 //! - [`setback`]: how does sending go on after failures?
 //! - [`obstacle`]: what keeps a client from being made?
 //! - [`kerberos`]: how does a login by Kerberos get its tickets?
+//! - [`refusals`]: what does a broker say of records that it does not take for now?
 //! - [`advice`]: what does an error say about what the operator wrote?
 //! - [`secrets`]: which properties must not be shown?
 //! - [`routes`]: which routes have been seen? [`pulse`]: how long does a delivery take?
@@ -34,6 +35,7 @@ mod monitor;
 mod obstacle;
 mod pace;
 mod pulse;
+mod refusals;
 mod routes;
 mod secrets;
 mod setback;

@@ -11,7 +11,7 @@
 use super::RETRY;
 use super::settings::BatchLimit;
 use super::verdict::{Failure, Verdict};
-use crate::record::Sequence;
+use crate::record::{Millis, Sequence};
 use crate::status::Cause;
 use std::time::Duration;
 
@@ -75,6 +75,8 @@ pub struct Recovery {
     batch: BatchLimit,
     /// The record whose own timestamp was refused.
     redated: Option<Sequence>,
+    /// A timestamp of the future was refused.
+    no_future: bool,
 }
 
 impl Recovery {
@@ -83,9 +85,13 @@ impl Recovery {
         self.batch
     }
 
-    /// The record that is to be sent with the time of sending instead of its own.
-    pub fn redated(&self) -> Option<Sequence> {
-        self.redated
+    /// The timestamp to send this record with, whose own is `own`. Where the clock was ahead for a
+    /// while, each record of that time would be refused, one after the other: once one of them was,
+    /// all that lie in the future get the time of sending.
+    pub fn dated(&mut self, sequence: Sequence, own: Millis, now: Millis) -> Millis {
+        let refused = self.redated == Some(sequence);
+        self.no_future |= refused && own > now;
+        if refused || (self.no_future && own > now) { now } else { own }
     }
 
     /// How to go on after this setback, now that everything below `watermark` is delivered.
@@ -116,8 +122,20 @@ impl Recovery {
 /// One sentence for the status: where it is stuck, what is wrong, which hand is needed, and that
 /// nothing is lost by it.
 fn reason(setback: &Setback) -> String {
+    let what = what(setback);
+    format!("{what}; all records are kept and sending is tried again every {} s", RETRY.as_secs())
+}
+
+/// The same for records that librdkafka itself sends again and again.
+pub fn refused(at: Sequence, topic: String, failure: Failure) -> String {
+    let at = Some(at);
+    let what = what(&Setback { at, topic: Some(topic), failure, until: at, alone: false });
+    format!("{what}; all records are kept and sent as soon as they are taken")
+}
+
+fn what(setback: &Setback) -> String {
     let Setback { at, topic, failure, .. } = setback;
-    let what = match (failure.verdict(), at, topic) {
+    match (failure.verdict(), at, topic) {
         (Verdict::DeadLetter, Some(at), Some(topic)) => {
             format!("record {at} cannot go to topic {topic:?}: {failure}")
         }
@@ -126,8 +144,7 @@ fn reason(setback: &Setback) -> String {
         }
         (_, _, Some(topic)) => format!("topic {topic:?}: {failure}"),
         _ => failure.to_string(),
-    };
-    format!("{what}; all records are kept and sending is tried again every {} s", RETRY.as_secs())
+    }
 }
 
 #[cfg(test)]
@@ -204,6 +221,7 @@ mod tests {
             (Failure::TooLarge, true, "raise its max.message.bytes", None),
             (Failure::Invalid(other()), true, "broker's log", None),
             (Failure::BadTimestamp, true, "box's clock", Some(Cause::Clock)),
+            (Failure::TooFewReplicas, true, "bring back the brokers", None),
             (Failure::Other(other()), true, "look at the brokers' logs", None),
         ] {
             let (reason, found) = stuck(failure.clone());
@@ -220,15 +238,31 @@ mod tests {
         let mut recovery = Recovery::default();
         let refused = |alone| Setback { alone, ..at(3, Failure::BadTimestamp) };
         let next = recovery.next(&refused(false), Sequence(3));
-        assert_eq!((next, recovery.redated()), (Next::OneByOne { until: Sequence(3) }, None));
+        assert_eq!((next, recovery.redated), (Next::OneByOne { until: Sequence(3) }, None));
         let next = recovery.next(&refused(true), Sequence(3));
         assert_eq!(next, Next::Redate { at: Sequence(3) });
-        assert_eq!(recovery.redated(), Some(Sequence(3)));
+        assert_eq!(recovery.redated, Some(Sequence(3)));
         let next = recovery.next(&refused(true), Sequence(3));
         assert!(matches!(next, Next::Stuck { cause: Some(Cause::Clock), .. }), "{next:?}");
         // The next record is another one's clock.
         let next = recovery.next(&Setback { at: Some(Sequence(4)), ..refused(true) }, Sequence(4));
         assert_eq!(next, Next::Redate { at: Sequence(4) });
+    }
+
+    #[test]
+    fn what_a_clock_dated_ahead_is_dated_anew_once_a_broker_refused_one_of_it() {
+        let mut recovery = Recovery::default();
+        let (now, ahead, old) = (Millis(1_000), Millis(9_000), Millis(1));
+        assert_eq!(recovery.dated(Sequence(3), ahead, now), ahead);
+        recovery.next(&Setback { alone: true, ..at(3, Failure::BadTimestamp) }, Sequence(3));
+        assert_eq!(recovery.dated(Sequence(3), ahead, now), now);
+        assert_eq!(recovery.dated(Sequence(4), ahead, now), now);
+        assert_eq!(recovery.dated(Sequence(5), old, now), old);
+        // One that is too old says nothing of those ahead.
+        let mut recovery = Recovery::default();
+        recovery.next(&Setback { alone: true, ..at(3, Failure::BadTimestamp) }, Sequence(3));
+        assert_eq!(recovery.dated(Sequence(3), old, now), now);
+        assert_eq!(recovery.dated(Sequence(4), ahead, now), ahead);
     }
 
     #[test]

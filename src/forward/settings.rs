@@ -54,7 +54,7 @@ const OURS: [(&str, &str); 5] = [
 ];
 
 /// Values for what the operator left open.
-const DEFAULTS: [(&str, &str); 7] = [
+const DEFAULTS: [(&str, &str); 10] = [
     ("linger.ms", "5"),
     ("compression.type", "lz4"),
     // As the Java client's default, so that both put a key on the same partition.
@@ -62,9 +62,18 @@ const DEFAULTS: [(&str, &str); 7] = [
     // The default of 10 s would leave Kafka waiting for us after a short outage.
     ("reconnect.backoff.max.ms", "1000"),
     ("socket.keepalive.enable", "true"),
+    // When packets vanish, TCP tries again ever more rarely, after half a minute only every half a
+    // minute: it must not take that long to notice that they arrive again. The Java client's
+    // default; librdkafka's is a minute.
+    ("socket.timeout.ms", "30000"),
+    // The same of a connection that is being made; librdkafka's default is twice that.
+    ("socket.connection.setup.timeout.ms", "15000"),
     // How long a topic may be missing before its records come back to us. A topic that was
     // just created takes about a second to be known by every broker.
     ("topic.metadata.propagation.max.ms", "5000"),
+    // How long a broker waits for its replicas before it says that they do not confirm: less than
+    // the silence that is taken for an outage, and than `socket.timeout.ms`.
+    ("request.timeout.ms", "10000"),
     // More is the operator's choice, less is refused.
     ("message.max.bytes", LARGEST_MESSAGE),
 ];

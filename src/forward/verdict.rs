@@ -27,7 +27,7 @@ pub enum Failure {
     /// Old brokers ask every idempotent producer for it.
     #[error(
         "this box's user lacks a right to the cluster as a whole; grant it IdempotentWrite on \
-         the cluster"
+         the cluster, or, from Kafka 3.0 on, Write on the topic"
     )]
     ClusterDenied,
     #[error("the login was refused; check the user and its credentials under [kafka]")]
@@ -43,6 +43,12 @@ pub enum Failure {
          topic's message.timestamp settings"
     )]
     BadTimestamp,
+    /// They come back by themselves, or somebody brings them back.
+    #[error(
+        "too few of its replicas are in sync for its min.insync.replicas; bring back the brokers that \
+         are away"
+    )]
+    TooFewReplicas,
     #[error("{0}; look at the brokers' logs")]
     Other(String),
 }
@@ -67,12 +73,26 @@ impl Failure {
     /// What to do.
     pub fn verdict(&self) -> Verdict {
         match self {
-            Self::TimedOut | Self::Purged | Self::Other(_) => Verdict::Resend,
+            Self::TimedOut | Self::Purged | Self::TooFewReplicas | Self::Other(_) => {
+                Verdict::Resend
+            }
             Self::Fatal(_) => Verdict::Rebuild,
             Self::TooLarge | Self::Invalid(_) | Self::BadTimestamp => Verdict::DeadLetter,
             Self::UnknownTopic | Self::TopicDenied => Verdict::Hold,
             Self::ClusterDenied | Self::LoginRefused => Verdict::Pause,
         }
+    }
+
+    /// Whether a broker said so: then it is there, whatever was heard of it before.
+    pub fn is_an_answer(&self) -> bool {
+        matches!(
+            self,
+            Self::UnknownTopic
+                | Self::TopicDenied
+                | Self::ClusterDenied
+                | Self::BadTimestamp
+                | Self::TooFewReplicas
+        )
     }
 
     /// Where an operator has to look, if anywhere in particular.
@@ -84,9 +104,12 @@ impl Failure {
             Self::BadTimestamp => Some(Cause::Clock),
             Self::TimedOut => Some(Cause::Network),
             // The record's own fault, or nobody knows whose: the text says all there is.
-            Self::Purged | Self::Fatal(_) | Self::TooLarge | Self::Invalid(_) | Self::Other(_) => {
-                None
-            }
+            Self::Purged
+            | Self::Fatal(_)
+            | Self::TooLarge
+            | Self::Invalid(_)
+            | Self::TooFewReplicas
+            | Self::Other(_) => None,
         }
     }
 }

@@ -7,21 +7,19 @@
 use super::certificates::Certificates;
 use super::kerberos::{BROKER, REALM, Realm};
 use super::process::Process;
-use crate::support::reader;
+use crate::support::reader::{self, Reader};
 use crate::support::service::free_port;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::config::ClientConfig;
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
 
 /// As `fetch.sh` takes it.
 pub const VERSION: &str = "4.1.1";
-/// A cluster's id is a random number in base64; there is only one cluster here.
-pub const CLUSTER: &str = "V2F5c3RhdGlvbi10ZXN0cw";
+/// A cluster's id is a random number in base64: the first one here, and another one.
+pub const CLUSTERS: [&str; 2] = ["V2F5c3RhdGlvbi10ZXN0cw", "QW5vdGhlci1jbHVzdGVyLQ"];
 /// Whom the SCRAM door knows.
 pub const USER: &str = "collector";
 pub const PASSWORD: &str = "a secret";
@@ -60,14 +58,39 @@ impl Door {
     }
 }
 
+/// What may be otherwise than in most tests.
+#[derive(Debug)]
+pub struct Plan<'a> {
+    /// How long Kerberos tickets last.
+    pub tickets: &'a str,
+    /// A door that clients are told to find at another port: of something that stands before it.
+    pub far: Option<(Door, u16)>,
+    /// Where its data lie, if not beside everything else.
+    pub data: Option<&'a Path>,
+    /// Lines of its configuration besides.
+    pub settings: &'a str,
+}
+
+impl Default for Plan<'_> {
+    fn default() -> Self {
+        Self { tickets: "10h", far: None, data: None, settings: "" }
+    }
+}
+
 /// One broker, and what it needs.
 #[derive(Debug)]
 pub struct Broker {
     pub certificates: Certificates,
     pub realm: Realm,
+    /// Where it listens, and where clients are told to find it.
     ports: BTreeMap<Door, u16>,
+    advertised: BTreeMap<Door, u16>,
     controller: u16,
     jars: PathBuf,
+    data: PathBuf,
+    settings: String,
+    /// How often its disks were emptied: then both ids are others.
+    life: usize,
     process: Option<Process>,
     // Last: the processes write there until they are gone.
     dir: TempDir,
@@ -87,44 +110,109 @@ pub fn jars(version: &str) -> Option<PathBuf> {
 impl Broker {
     /// Running, with all doors; tickets last for ten hours.
     pub fn start() -> Option<Self> {
-        Self::start_with_tickets("10h")
+        Self::start_as(&Plan::default())
     }
 
     pub fn start_with_tickets(lifetime: &str) -> Option<Self> {
+        Self::start_as(&Plan { tickets: lifetime, ..Plan::default() })
+    }
+
+    pub fn start_as(plan: &Plan<'_>) -> Option<Self> {
         let jars = jars(VERSION)?;
         let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let certificates = Certificates::make(dir.path());
-        let realm = Realm::start(dir.path(), lifetime);
-        let ports = Door::ALL.map(|door| (door, free_port().port())).into();
-        let controller = free_port().port();
-        let mut broker = Self { certificates, realm, ports, controller, jars, process: None, dir };
-        fs::write(broker.dir.path().join("server.properties"), broker.properties()).unwrap();
+        let realm = Realm::start(dir.path(), plan.tickets);
+        let ports: BTreeMap<_, _> = Door::ALL.map(|door| (door, free_port().port())).into();
+        let mut advertised = ports.clone();
+        advertised.extend(plan.far);
+        let mut broker = Self {
+            certificates,
+            realm,
+            ports,
+            advertised,
+            controller: free_port().port(),
+            jars,
+            data: plan.data.unwrap_or(dir.path()).join("data"),
+            settings: plan.settings.to_owned(),
+            life: 0,
+            process: None,
+            dir,
+        };
         let log4j = "appenders=o\nappender.o.type=Console\nappender.o.name=o\n\
                      appender.o.layout.type=PatternLayout\n\
                      appender.o.layout.pattern=%d %p %c{1} %m%n\n\
                      rootLogger.level=INFO\nrootLogger.appenderRef.o.ref=o\n";
         fs::write(broker.dir.path().join("log4j2.properties"), log4j).unwrap();
+        broker.format();
+        broker.give_back();
+        Some(broker)
+    }
+
+    /// Makes its disks a new cluster's.
+    fn format(&self) {
+        fs::write(self.dir.path().join("server.properties"), self.properties()).unwrap();
         let user = format!("SCRAM-SHA-512=[name={USER},password={PASSWORD}]");
-        broker.tool(
+        let cluster = CLUSTERS[self.life];
+        self.tool(
             "kafka.tools.StorageTool",
             &[
                 "format",
                 "--standalone",
                 "-t",
-                CLUSTER,
+                cluster,
                 "-c",
                 "server.properties",
                 "--add-scram",
                 &user,
             ],
         );
-        broker.give_back();
-        Some(broker)
     }
 
-    /// `host:port` of a door.
+    /// Comes back, on empty disks: as another cluster, with another number, without topics.
+    pub fn give_back_empty(&mut self) {
+        assert!(self.process.is_none(), "it was taken away");
+        fs::remove_dir_all(&self.data).unwrap();
+        self.life += 1;
+        self.format();
+        self.give_back();
+    }
+
+    /// Another node of the cluster, reached by brokers only: running until it is dropped.
+    pub fn start_follower(&self) -> Process {
+        let (controller, port) = (self.controller, free_port().port());
+        let data = self.dir.path().join("follower");
+        let properties = format!(
+            "process.roles=broker\nnode.id={FOLLOWER}\nlog.dirs={}\n\
+             controller.quorum.bootstrap.servers=127.0.0.1:{controller}\n\
+             controller.listener.names=CONTROLLER\nlisteners=PLAIN://127.0.0.1:{port}\n\
+             listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAIN:PLAINTEXT\n\
+             inter.broker.listener.name=PLAIN\n{COMMON}",
+            data.display()
+        );
+        fs::write(self.dir.path().join("follower.properties"), properties).unwrap();
+        let format = ["format", "-t", CLUSTERS[self.life], "-c", "follower.properties"];
+        let format = [&format[..], &["--no-initial-controllers"]].concat();
+        self.tool("kafka.tools.StorageTool", &format);
+        let mut command = self.java();
+        command.args(["kafka.Kafka", "follower.properties"]);
+        let mut process = Process::start("follower", self.dir.path(), &command);
+        process.until("the follower is ready", |node| node.log().contains(STARTED));
+        process
+    }
+
+    /// Its number.
+    pub fn node(&self) -> i32 {
+        i32::try_from(self.life + 1).unwrap()
+    }
+
+    /// `host:port` of a door, as clients are told.
     pub fn servers(&self, door: Door) -> String {
-        format!("localhost:{}", self.ports[&door])
+        format!("localhost:{}", self.advertised[&door])
+    }
+
+    /// Where it listens itself.
+    pub fn port(&self, door: Door) -> u16 {
+        self.ports[&door]
     }
 
     /// `kill -9`.
@@ -148,26 +236,15 @@ impl Broker {
         self.process.as_ref().expect("it runs")
     }
 
-    /// Makes a topic.
-    pub fn topic(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) {
-        let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
-            .set("bootstrap.servers", self.servers(Door::Plain))
-            .create()
-            .unwrap();
-        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
-        for (name, value) in settings {
-            topic = topic.set(name, value);
-        }
-        let options = AdminOptions::new();
-        let made = admin.create_topics([&topic], &options);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        assert_eq!(runtime.block_on(made).unwrap(), [Ok(name.to_owned())]);
+    /// Begins to read a topic, through the plain door.
+    pub fn read_along(&self, topic: &str, partitions: i32) -> Reader {
+        self.read_some(topic, 0..partitions)
     }
 
-    /// Begins to read a topic, through the plain door.
-    pub fn read_along(&self, topic: &str, partitions: i32) -> reader::Reader {
+    /// Begins to read these partitions of a topic.
+    pub fn read_some(&self, topic: &str, partitions: Range<i32>) -> Reader {
         let servers = self.servers(Door::Plain);
-        reader::Reader::start(reader::consumer(&servers, topic, partitions, &[]))
+        Reader::start(reader::consumer_of(&servers, topic, partitions, &[]))
     }
 
     /// Runs one of Kafka's own commands.
@@ -190,32 +267,29 @@ impl Broker {
 
     fn properties(&self) -> String {
         let controller = self.controller;
-        let dir = self.dir.path().display();
-        let doors = |address: fn(&str, u16) -> String| {
-            let of = |(door, port): (&Door, &u16)| address(door.name(), *port);
-            self.ports.iter().map(of).collect::<Vec<_>>().join(",")
+        let (data, node) = (self.data.display(), self.node());
+        let doors = |ports: &BTreeMap<Door, u16>, host: &str| {
+            let of = |(door, port): (&Door, &u16)| format!("{}://{host}:{port}", door.name());
+            ports.iter().map(of).collect::<Vec<_>>().join(",")
         };
-        let listeners = doors(|name, port| format!("{name}://127.0.0.1:{port}"));
-        let advertised = doors(|name, port| format!("{name}://localhost:{port}"));
+        let listeners = doors(&self.ports, "127.0.0.1");
+        let advertised = doors(&self.advertised, "localhost");
         let protocols = Door::ALL.map(|door| format!("{}:{}", door.name(), door.protocol()));
         let protocols = protocols.join(",");
         let mut all = format!(
-            "process.roles=broker,controller\nnode.id=1\n\
+            "process.roles=broker,controller\nnode.id={node}\n\
              controller.quorum.bootstrap.servers=127.0.0.1:{controller}\n\
              controller.listener.names=CONTROLLER\n\
              listeners=CONTROLLER://127.0.0.1:{controller},{listeners}\n\
              advertised.listeners={advertised}\n\
              listener.security.protocol.map=CONTROLLER:PLAINTEXT,{protocols}\n\
              inter.broker.listener.name=PLAIN\n\
-             log.dirs={dir}/data\nauto.create.topics.enable=false\n\
+             log.dirs={data}\nauto.create.topics.enable=false\n\
              offsets.topic.num.partitions=1\noffsets.topic.replication.factor=1\n\
              transaction.state.log.num.partitions=1\n\
              transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n\
              group.initial.rebalance.delay.ms=0\n\
-             broker.heartbeat.interval.ms=500\nbroker.session.timeout.ms=2000\n\
-             log.cleaner.dedupe.buffer.size=4194304\n\
-             authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
-             allow.everyone.if.no.acl.found=true\nsuper.users=User:ANONYMOUS\n"
+             {COMMON}"
         );
         for door in ["tls", "scram"] {
             let of = format!("listener.name.{door}.ssl");
@@ -243,6 +317,7 @@ impl Broker {
             keytab.display()
         );
         all.push_str(&logins);
+        all.push_str(&self.settings);
         all
     }
 }
@@ -250,5 +325,12 @@ impl Broker {
 /// Milliseconds after which a client has to show a ticket anew, as long as the ticket lasts anyway:
 /// otherwise a connection that stays open never notices that it has expired.
 const REAUTHENTICATION: u32 = 5_000;
+/// Of every node.
+const COMMON: &str = "broker.heartbeat.interval.ms=500\nbroker.session.timeout.ms=2000\n\
+     log.cleaner.dedupe.buffer.size=4194304\n\
+     authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
+     allow.everyone.if.no.acl.found=true\nsuper.users=User:ANONYMOUS\n";
+/// The follower's number.
+pub const FOLLOWER: i32 = 9;
 /// What a broker logs when it takes connections.
 const STARTED: &str = "Kafka Server started";

@@ -1,6 +1,6 @@
 //! Three brokers of which one is gone, and leaders that move: does that cost anything?
 
-use crate::broker::{CLUSTER, VERSION, jars};
+use crate::broker::{CLUSTERS, VERSION, jars};
 use crate::process::Process;
 use crate::support::fleet::Fleet;
 use crate::support::reader::{Reader, consumer};
@@ -64,7 +64,7 @@ impl Cluster {
             fs::write(home.join("server.properties"), properties).unwrap();
             let mut format = cluster.java(node);
             format.args(["kafka.tools.StorageTool", "format"]);
-            format.args(["-t", CLUSTER, "-c", "server.properties"]);
+            format.args(["-t", CLUSTERS[0], "-c", "server.properties"]);
             let output = format.output().unwrap();
             assert!(output.status.success(), "{output:?}");
             cluster.brokers.push(None);

@@ -5,12 +5,20 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod admin;
 mod broker;
 mod certificates;
 mod cluster;
 mod kerberos;
 mod logins;
 mod old;
-mod outages;
+#[path = "../support/preload.rs"]
+mod preload;
 mod process;
+mod relay;
+mod scene;
+mod table;
 mod tickets;
+#[path = "../support/tmpfs.rs"]
+mod tmpfs;
+mod verdicts;

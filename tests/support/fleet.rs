@@ -100,6 +100,8 @@ impl Sent {
 #[derive(Debug, Default)]
 struct Shared {
     stop: AtomicBool,
+    /// Nothing is posted for now.
+    held: AtomicBool,
     acknowledged: AtomicU64,
     unanswered: AtomicU64,
     /// Posted, and neither answered nor broken.
@@ -177,6 +179,16 @@ impl Fleet {
         super::until("the fleet's messages are acknowledged", || self.acknowledged() >= goal);
     }
 
+    /// Posts nothing for now; everything that was posted is answered when this returns.
+    pub fn hold(&self) {
+        self.shared.held.store(true, SeqCst);
+        super::until("the fleet holds still", || self.waiting() == 0);
+    }
+
+    pub fn go_on(&self) {
+        self.shared.held.store(false, SeqCst);
+    }
+
     /// Lets every device finish what it has under way.
     pub fn stop(self) -> Sent {
         self.shared.stop.store(true, SeqCst);
@@ -203,7 +215,13 @@ async fn drive(
         }
         let message = large_message(device, fates.len() as u64 + 1, bytes);
         let body = Bytes::from(message.encode_to_vec());
+        // First, so that whoever holds the fleet sees what is under way.
         shared.waiting.fetch_add(1, SeqCst);
+        if shared.held.load(SeqCst) {
+            shared.waiting.fetch_sub(1, SeqCst);
+            tokio::time::sleep(AGAIN).await;
+            continue;
+        }
         fates.push(match connection.send(post(body)).await {
             Some(answer) if answer.status == StatusCode::OK => {
                 shared.acknowledged.fetch_add(1, SeqCst);

@@ -11,6 +11,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 use serde::Deserialize;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
@@ -23,6 +24,16 @@ pub fn consumer(
     servers: &str,
     topic: &str,
     partitions: i32,
+    settings: &[(&str, &str)],
+) -> BaseConsumer<Quiet> {
+    consumer_of(servers, topic, 0..partitions, settings)
+}
+
+/// [`consumer`], of these partitions.
+pub fn consumer_of(
+    servers: &str,
+    topic: &str,
+    partitions: Range<i32>,
     settings: &[(&str, &str)],
 ) -> BaseConsumer<Quiet> {
     let mut config = ClientConfig::new();
@@ -44,7 +55,7 @@ pub fn consumer(
     }
     let consumer: BaseConsumer<Quiet> = config.create_with_context(Quiet).unwrap();
     let mut all = TopicPartitionList::new();
-    for partition in 0..partitions {
+    for partition in partitions {
         all.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
     }
     consumer.assign(&all).unwrap();
@@ -106,13 +117,25 @@ impl Reader {
     }
 }
 
-impl Drop for Reader {
-    fn drop(&mut self) {
+impl Reader {
+    /// Reads no more; what it has read.
+    pub fn end(mut self) -> Witness {
+        self.join();
+        std::mem::take(&mut *self.witness())
+    }
+
+    fn join(&mut self) {
         self.stop.store(true, Relaxed);
         if let Some(thread) = self.thread.take() {
             // A reader that panicked has poisoned the witness: whoever looked knows.
             drop(thread.join());
         }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.join();
     }
 }
 

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use hyper::{Method, StatusCode};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::MetadataExt as _;
@@ -26,6 +27,8 @@ pub struct Site {
     /// Dotted names to values, both as TOML writes them.
     settings: BTreeMap<String, String>,
     environment: BTreeMap<&'static str, PathBuf>,
+    /// What the program is run by, if not directly.
+    under: Vec<String>,
     root: TempDir,
 }
 
@@ -37,7 +40,7 @@ impl Site {
         let root = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let (ingest, admin) = (free_port(), free_port());
         let (settings, environment) = (BTreeMap::new(), BTreeMap::new());
-        let mut site = Self { ingest, admin, settings, environment, root };
+        let mut site = Self { ingest, admin, settings, environment, under: Vec::new(), root };
         site.set("box.name", "depot-7");
         site.set("ingest.listen", &ingest.to_string());
         site.set("admin.listen", &admin.to_string());
@@ -72,6 +75,11 @@ impl Site {
         self.environment.insert(name, value);
     }
 
+    /// Every process is run by this command, which ends in becoming the one that follows it.
+    pub fn run_under(&mut self, command: &[&str]) {
+        self.under = command.iter().map(|&word| word.to_owned()).collect();
+    }
+
     pub fn root(&self) -> &Path {
         self.root.path()
     }
@@ -101,7 +109,9 @@ impl Site {
         fs::write(&config, lines.collect::<String>()).unwrap();
         let program = std::env::var_os("WAYSTATION_BIN")
             .unwrap_or_else(|| env!("CARGO_BIN_EXE_waystation").into());
-        let mut command = Command::new(program);
+        let mut words = self.under.iter().map(OsString::from).chain([program]);
+        let mut command = Command::new(words.next().expect("the program at least"));
+        command.args(words);
         command.arg(subcommand).arg("--config").arg(config);
         command.stdin(Stdio::null()).env("RUST_BACKTRACE", "1").envs(&self.environment);
         command

@@ -62,6 +62,20 @@ impl Witness {
         }
     }
 
+    /// Another reader's witness, of what was sent later: none of it may be older, key by key.
+    pub fn then(&mut self, later: &Self) {
+        for (device, known) in later.devices.iter().enumerate() {
+            for (place, id) in known.ids.iter().enumerate() {
+                if let Some(id) = id {
+                    self.see(device, place + 1, *id);
+                }
+            }
+        }
+        self.read += later.read - later.distinct();
+        self.wrongs += later.wrongs;
+        self.told.extend(later.told.iter().cloned());
+    }
+
     /// Something is not as it should be.
     pub fn wrong(&mut self, what: String) {
         self.wrongs += 1;

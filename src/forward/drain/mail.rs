@@ -3,10 +3,10 @@
 //! Deliveries move the watermark, failures stop the sending, errors of connections go to the
 //! link. It deliberately does not know how sending goes on after a failure.
 
-use super::{Forwarder, Rest};
+use super::{Forwarder, REFUSED, Rest};
 use crate::forward::kafka::Producer;
 use crate::forward::mailbox::Signal;
-use crate::forward::setback::Setback;
+use crate::forward::setback::{Setback, refused};
 use crate::forward::verdict::Failure;
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,7 +21,7 @@ impl Forwarder {
         let mut mail = std::mem::take(&mut self.mail);
         mailbox.take(&mut mail);
         let now = Instant::now();
-        let mut delivered = false;
+        let (mut delivered, mut refused) = (false, false);
         let alone = self.one_by_one();
         for (sequence, outcome) in mail.reports.drain(..) {
             match outcome {
@@ -32,6 +32,7 @@ impl Forwarder {
                     }
                 }
                 Err(failure) => {
+                    refused |= failure.is_an_answer();
                     if let Some(route) = self.window.failed(sequence) {
                         let topic = self.routes.get(route).map(|route| route.topic.clone());
                         let (at, alone) = (Some(sequence), alone);
@@ -43,6 +44,10 @@ impl Forwarder {
         if delivered {
             self.pass_on_deliveries(now);
             let change = self.link.delivered(now);
+            self.report(change, now);
+        }
+        if refused {
+            let change = self.link.refused(now);
             self.report(change, now);
         }
         for signal in mail.signals.drain(..) {
@@ -98,10 +103,30 @@ impl Forwarder {
                 let change = self.link.probed(now, answered, in_flight);
                 self.report(change, now);
             }
+            Signal::Refused { topic, failure } => {
+                let change = self.link.refused(now);
+                self.report(change, now);
+                self.on_refusal(topic, failure, now);
+            }
             Signal::Fatal(text) => {
                 self.fail(Setback::general(Failure::Fatal(text)));
             }
             Signal::Traffic(traffic) => self.pace.told(traffic),
+        }
+    }
+
+    /// What lasts is shown; librdkafka sends again by itself.
+    fn on_refusal(&mut self, topic: String, failure: Failure, now: Instant) {
+        let at = self.window.watermark();
+        let since = match self.refused {
+            Some((refused, since)) if refused == at => since,
+            _ => now,
+        };
+        self.refused = Some((at, since));
+        if now - since >= REFUSED {
+            let cause = failure.cause();
+            let reason = refused(at, topic, failure);
+            self.stand_still(Some(at), reason, cause);
         }
     }
 

@@ -47,10 +47,12 @@ impl Forwarder {
             let headers: usize = record.headers.iter().map(|(k, v)| k.len() + v.len()).sum();
             let bytes = record.value.len() + record.key.map_or(0, <[u8]>::len) + headers;
             let now = Millis::now();
-            let timestamp = match self.recovery.redated() {
-                Some(redated) if redated == sequence => now,
-                _ => dating::timestamp(&record, now),
-            };
+            let own = dating::timestamp(&record, now);
+            let timestamp = self.recovery.dated(sequence, own, now);
+            if timestamp != own && own > now {
+                // What made them refused is gone; one by one they would take too long.
+                self.one_by_one_until = None;
+            }
             let id = record.id.to_string();
             match producer.send(&record, timestamp, &id, &self.config.box_name) {
                 Ok(()) => {

@@ -1,0 +1,79 @@
+//! What an administrator does to a cluster: topics, their settings, access rules.
+
+use crate::broker::{Broker, Door, FOLLOWER};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier,
+    TopicReplication,
+};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+
+impl Broker {
+    /// Makes a topic.
+    pub fn topic(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) {
+        self.make(NewTopic::new(name, partitions, TopicReplication::Fixed(1)), settings);
+    }
+
+    fn make<'a>(&self, mut topic: NewTopic<'a>, settings: &'a [(&str, &str)]) {
+        for (name, value) in settings {
+            topic = topic.set(name, value);
+        }
+        let (admin, options) = (self.admin(), AdminOptions::new());
+        let made = wait_for(admin.create_topics([&topic], &options)).unwrap();
+        assert_eq!(made, [Ok(topic.name.to_owned())]);
+    }
+
+    pub fn delete_topic(&self, name: &str) {
+        let (admin, options) = (self.admin(), AdminOptions::new());
+        let gone = wait_for(admin.delete_topics(&[name], &options)).unwrap();
+        assert_eq!(gone, [Ok(name.to_owned())]);
+    }
+
+    /// The topic has so many partitions from now on.
+    pub fn add_partitions(&self, topic: &str, partitions: usize) {
+        let (admin, options) = (self.admin(), AdminOptions::new());
+        let more = [NewPartitions::new(topic, partitions)];
+        let added = wait_for(admin.create_partitions(&more, &options)).unwrap();
+        assert_eq!(added, [Ok(topic.to_owned())]);
+    }
+
+    /// The topic has this setting and no other.
+    pub fn set_topic(&self, topic: &str, name: &str, value: &str) {
+        let (admin, options) = (self.admin(), AdminOptions::new());
+        let setting = AlterConfig::new(ResourceSpecifier::Topic(topic)).set(name, value);
+        let set = wait_for(admin.alter_configs([&setting], &options)).unwrap();
+        assert!(set[0].is_ok(), "{topic}: {name} = {value}: {set:?}");
+    }
+
+    /// Adds or removes (`--add`, `--remove`) an access rule, in the words of Kafka's own command. What any
+    /// rule names is closed to whomever no rule allows it.
+    pub fn rule(&self, change: &str, rule: &[&str]) {
+        let servers = self.servers(Door::Plain);
+        let all = [&["--bootstrap-server", &servers, change, "--force"], rule].concat();
+        self.tool("org.apache.kafka.tools.AclCommand", &all);
+    }
+
+    fn admin(&self) -> AdminClient<DefaultClientContext> {
+        let servers = self.servers(Door::Plain);
+        ClientConfig::new().set("bootstrap.servers", servers).create().unwrap()
+    }
+
+    /// Makes a topic of which the follower has a copy.
+    pub fn topic_of_two(&self, name: &str, partitions: usize, settings: &[(&str, &str)]) {
+        let pair = &[self.node(), FOLLOWER][..];
+        let replicas = vec![pair; partitions];
+        self.make(
+            NewTopic::new(
+                name,
+                i32::try_from(partitions).unwrap(),
+                TopicReplication::Variable(&replicas),
+            ),
+            settings,
+        );
+    }
+}
+
+fn wait_for<F: Future>(future: F) -> F::Output {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(future)
+}

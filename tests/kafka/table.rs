@@ -1,0 +1,58 @@
+//! What came of each failure, in one table: made by the tests that provoke them.
+//!
+//! Every row is printed as it is added, and `target/kafka/failures.md` holds all rows of this run.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::Duration;
+
+/// One failure.
+#[derive(Debug)]
+pub struct Row {
+    pub failure: &'static str,
+    pub provoked: &'static str,
+    /// The sentences of the status, in order.
+    pub status: Vec<String>,
+    /// What the service logged from the start of the scene to its end, without the times.
+    pub log: Vec<String>,
+    /// What was acknowledged.
+    pub sent: u64,
+    /// Different ones of these that the consumer read.
+    pub delivered: u64,
+    pub repeated: u64,
+    pub lost: u64,
+    /// The most memory that the service ever had.
+    pub memory: u64,
+    /// From the end of the cause until something acknowledged after it was read.
+    pub back_after: Duration,
+}
+
+/// The rows, by the failures' names.
+static ROWS: Mutex<BTreeMap<&str, String>> = Mutex::new(BTreeMap::new());
+
+impl Row {
+    pub fn add(&self) {
+        let Self { failure, provoked, sent, delivered, repeated, lost, .. } = self;
+        let (status, log) = (self.status.join("<br>"), self.log.join("<br>"));
+        let (memory, back) = (crate::support::mb(self.memory), self.back_after.as_secs_f64());
+        let line = format!(
+            "| {failure} | {provoked} | {status} | {log} | {sent} | {delivered} | {repeated} | \
+             {lost} | {memory} | {back:.1} s |"
+        );
+        println!("{line}");
+        let mut rows = ROWS.lock().unwrap();
+        rows.insert(failure, line);
+        let mut table = String::from(
+            "| failure | provoked by | status | log | sent | delivered | repeated | lost | \
+             highest memory | back after |\n|---|---|---|---|---|---|---|---|---|---|\n",
+        );
+        for line in rows.values() {
+            writeln!(table, "{line}").unwrap();
+        }
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+        fs::write(target.join("kafka/failures.md"), table).unwrap();
+    }
+}

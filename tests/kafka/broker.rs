@@ -7,11 +7,12 @@
 use super::certificates::Certificates;
 use super::kerberos::{BROKER, REALM, Realm};
 use super::process::Process;
-use crate::support::reader;
 use crate::support::service::free_port;
+use crate::support::{PATIENCE, reader};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -168,6 +169,27 @@ impl Broker {
     pub fn read_along(&self, topic: &str, partitions: i32) -> reader::Reader {
         let servers = self.servers(Door::Plain);
         reader::Reader::start(reader::consumer(&servers, topic, partitions, &[]))
+    }
+
+    /// Adds or removes an access rule, in the words of Kafka's own command.
+    pub fn rule(&self, change: &str, rule: &[&str]) {
+        let servers = self.servers(Door::Plain);
+        let mut arguments = vec!["--bootstrap-server", &servers, change];
+        if change == "--remove" {
+            arguments.push("--force");
+        }
+        arguments.extend(rule);
+        self.tool("org.apache.kafka.tools.AclCommand", &arguments);
+    }
+
+    /// How many records the topic has ever taken.
+    pub fn taken(&self, topic: &str, partitions: i32) -> i64 {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", self.servers(Door::Plain))
+            .create()
+            .unwrap();
+        let highest = |partition| consumer.fetch_watermarks(topic, partition, PATIENCE).unwrap().1;
+        (0..partitions).map(highest).sum()
     }
 
     /// Runs one of Kafka's own commands.

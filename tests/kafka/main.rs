@@ -8,6 +8,7 @@ mod support;
 mod broker;
 mod certificates;
 mod cluster;
+mod connect;
 mod kerberos;
 mod logins;
 mod old;

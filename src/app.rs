@@ -57,10 +57,16 @@ pub enum RunError {
     Close(#[from] spool::CloseError),
 }
 
+/// Puts in place what a login to Kafka finds in the environment. To be called before any other thread
+/// runs.
+pub fn prepare_login(config: &forward::Config) {
+    environment::set(config.environment());
+}
+
 /// Runs the service until SIGTERM or SIGINT, and drains it. Blocks.
 pub fn run(config: Config) -> Result<(), RunError> {
     memory::keep_flat();
-    environment::set(config.forward.environment());
+    prepare_login(&config.forward);
     waits::do_not_depend_on_the_clock();
     let runtime = runtime()?;
     let Spool { writer, reader, acks, report } = spool::open(config.spool.clone())?;

@@ -231,6 +231,21 @@ pub enum Cause {
     Clock,
 }
 
+impl Cause {
+    /// The same as a clause of Kafka.
+    pub fn says(self) -> &'static str {
+        match self {
+            Self::Dns => "the brokers' names do not resolve",
+            Self::Network => "no broker answers",
+            Self::Tls => "TLS fails",
+            Self::Login => "it refuses the login",
+            Self::Authorization => "it refuses the rights",
+            Self::Topic => "a topic is missing",
+            Self::Clock => "this box's clock is wrong",
+        }
+    }
+}
+
 /// One way in and its topic.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Route {

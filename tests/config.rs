@@ -3,10 +3,15 @@
 //! The real program, with its exit codes and its two outputs. Single rules have their tests
 //! beside the code.
 
+#[path = "support/preload.rs"]
+mod preload;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 const USAGE: i32 = 64;
 const CONFIG: i32 = 78;
@@ -126,6 +131,74 @@ fn print_gives_a_configuration_that_means_the_same() {
 }
 
 #[test]
+fn without_a_kafka_there_is_nobody_to_connect_to() {
+    let dir = tempfile::tempdir().unwrap();
+    for kafka in ["", "[kafka]\nbootstrap.servers = \" \"\n"] {
+        let output = check(&file(dir.path(), kafka), &["--connect"]);
+        assert_eq!(output.status.code(), Some(CONFIG), "{output:?}");
+        assert!(text(&output.stdout).contains("no Kafka is configured"), "{output:?}");
+        let sentence = "there is no Kafka to ask: set bootstrap.servers under [kafka]";
+        assert_eq!(text(&output.stderr), format!("waystation: {sentence}\n"));
+    }
+}
+
+#[test]
+fn a_configuration_that_is_wrong_is_told_before_anybody_is_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = file(dir.path(), "[kafka]\nbootstrap.servers = \"x:1\"\nacks = \"1\"\n");
+    let output = check(&path, &["--connect"]);
+    let lines = refused(&output, CONFIG);
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].contains("kafka.acks"), "{lines:?}");
+}
+
+/// One address refuses, one takes connections and never says a word, one has no such name.
+#[test]
+fn brokers_that_do_not_answer_are_named_each_and_cost_no_longer_than_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let bind = || TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = bind();
+    let silent = listener.local_addr().unwrap();
+    let closed = bind().local_addr().unwrap();
+    // No resolver asks anybody for a name with so long a part.
+    let name = "x".repeat(64);
+    let path =
+        file(dir.path(), format!("[kafka]\nbootstrap.servers = \"{name},{silent},{closed}\"\n"));
+    let start = Instant::now();
+    let output = check(&path, &["--connect"]);
+    let took = start.elapsed();
+    assert_eq!(output.status.code(), Some(69), "{output:?}");
+    let right: Vec<_> = text(&output.stdout).lines().skip(1).collect();
+    assert_eq!(right, [format!("{silent}: {silent} listens")]);
+    let wrong: Vec<_> = text(&output.stderr).lines().collect();
+    for begin in [
+        format!("waystation: {name}: the name of {name} is not known; correct bootstrap.servers"),
+        format!("waystation: {closed}: no broker answers at {closed} (Connection refused"),
+        format!("waystation: {silent}: "),
+        "waystation: no broker lets this box in, so that none was asked for the topics".to_owned(),
+    ] {
+        assert_eq!(wrong.iter().filter(|line| line.starts_with(&begin)).count(), 1, "{wrong:?}");
+    }
+    assert_eq!(wrong.len(), 4, "{wrong:?}");
+    assert!(took < Duration::from_mins(1), "{took:?}");
+}
+
+#[test]
+fn a_look_up_that_does_not_end_is_not_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = file(dir.path(), "[kafka]\nbootstrap.servers = \"kafka-1:9092\"\n");
+    let mut command = waystation();
+    command.env("LD_PRELOAD", preload::library("resolver", dir.path()));
+    let start = Instant::now();
+    let output = command.args(["check", "--connect", "--config"]).arg(path).output().unwrap();
+    assert!(start.elapsed() < Duration::from_mins(1), "{output:?}");
+    assert_eq!(output.status.code(), Some(69), "{output:?}");
+    let says = "waystation: kafka-1:9092: the name of kafka-1 is not known; correct \
+                bootstrap.servers or the DNS (no answer within 6 s)\n";
+    assert!(text(&output.stderr).starts_with(says), "{output:?}");
+}
+
+#[test]
 fn a_reader_that_goes_away_is_no_failure() {
     let dir = tempfile::tempdir().unwrap();
     // More than a pipe holds, so that the program is still writing when the reader leaves.
@@ -166,6 +239,7 @@ fn misuse_is_one_sentence_and_its_own_code() {
         (&[][..], USAGE),
         (&["frobnicate"], USAGE),
         (&["check", "--prnt"], USAGE),
+        (&["check", "--print", "--connect"], USAGE),
         (&["check", "too", "much"], USAGE),
         (&["--config"], USAGE),
         (&["status", "--jsn"], 3),

@@ -32,7 +32,10 @@ const FLOORS: &[&[&str]] = &[
 
 /// Crates that only these files (or folders, with a `/`) may name.
 const NAMED_ONLY_IN: &[(&str, &[&str])] = &[
-    ("rdkafka", &["src/forward/kafka.rs", "src/cli/demo.rs", "src/cli/demo/"]),
+    (
+        "rdkafka",
+        &["src/forward/kafka.rs", "src/forward/kafka/", "src/cli/demo.rs", "src/cli/demo/"],
+    ),
     ("sled", &["src/spool/store.rs"]),
     ("warp", &["src/ingest/", "src/admin/"]),
 ];

@@ -1,7 +1,6 @@
 //! Variables of the environment by which C libraries are told what no call of theirs takes.
 //!
-//! Beside `memory.rs` and `waits.rs` the only file with `unsafe`. It does not know what the
-//! variables mean.
+//! One of four files with `unsafe` in them. It does not know what the variables mean.
 #![expect(unsafe_code, reason = "the environment belongs to all threads, and C reads it unlocked")]
 
 /// Sets them for this process. To be called before any other thread runs.

@@ -12,7 +12,8 @@ pub const USAGE: u8 = 64;
 pub const DATA: u8 = 65;
 /// `EX_NOINPUT`: the file to be imported cannot be read.
 pub const NO_INPUT: u8 = 66;
-/// `EX_UNAVAILABLE`: a port is taken, or nobody answers there.
+/// `EX_UNAVAILABLE`: a port is taken, or nobody answers there; `check --connect`: Kafka cannot be
+/// reached as it is written, or a topic is missing.
 pub const UNAVAILABLE: u8 = 69;
 /// `EX_SOFTWARE`: a part of the service broke.
 pub const SOFTWARE: u8 = 70;
@@ -23,7 +24,8 @@ pub const CANNOT_CREATE: u8 = 73;
 pub const IO: u8 = 74;
 /// `EX_TEMPFAIL`: another process uses the spool.
 pub const SPOOL_IN_USE: u8 = 75;
-/// `EX_NOPERM`: the spool is another user's to change.
+/// `EX_NOPERM`: the spool is another user's to change; `check --connect`: Kafka refuses the login or
+/// a right.
 pub const NO_PERMISSION: u8 = 77;
 /// `EX_CONFIG`: the configuration is wrong.
 pub const CONFIG: u8 = 78;

@@ -11,6 +11,8 @@ use super::kerberos::{KEYTAB, PRINCIPAL};
 use std::collections::BTreeMap;
 
 const CA: &str = "ssl.ca.location";
+/// Where the names of the first brokers stand.
+pub const BOOTSTRAP: &str = "bootstrap.servers";
 const CERTIFICATE: &str = "ssl.certificate.location";
 const PROTOCOL: &str = "security.protocol";
 
@@ -63,8 +65,13 @@ pub fn advice(text: &str, kafka: &BTreeMap<String, String>) -> Option<String> {
     }
     kerberos(text).or_else(|| {
         let name = between("Failed to resolve '", "'")?;
-        Some(format!("the name of {name} is not known; correct bootstrap.servers or the DNS"))
+        Some(unknown(&name, BOOTSTRAP))
     })
+}
+
+/// `written` is where the name stands.
+pub fn unknown(name: &str, written: &str) -> String {
+    format!("the name of {name} is not known; correct {written} or the DNS")
 }
 
 /// The texts of MIT Kerberos, which GSSAPI hands on.

@@ -1,13 +1,22 @@
 //! How does a record get to librdkafka, and how do its reports come back?
 //!
-//! The only file that names rdkafka. A [`Producer`] is one librdkafka client and one thread
+//! The only file that names rdkafka, with those in its folder. A [`Producer`] is one librdkafka client and one thread
 //! that serves it with long polls; delivery reports and connection errors land in a mailbox
 //! that the forwarder empties in one swap, so that a report costs neither a channel nor a
 //! wake-up of its own. Each producer has its own mailbox: what a retired one still reports
 //! reaches nobody, and its records are sent again.
 //!
+//! An [`Asker`] is a client that only asks.
+//!
 //! It deliberately decides nothing: errors are translated into our own words
 //! ([`Failure`], [`Trouble`]) and handed on.
+
+mod asking;
+mod describe;
+mod statistics;
+
+pub use asking::Asker;
+pub use describe::{Node, Topic};
 
 use super::kerberos;
 use super::link::Trouble;
@@ -26,7 +35,9 @@ use rdkafka::producer::{
     BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext, PurgeConfig,
 };
 use rdkafka::types::RDKafkaConfRes;
+use statistics::Statistics;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -78,6 +89,8 @@ struct Callbacks {
     mailbox: Arc<Mailbox>,
     /// The operator asked for librdkafka's debug lines.
     debug: bool,
+    /// The brokers have given the idempotent producer its number; known from statistics only.
+    numbered: AtomicBool,
 }
 
 impl ClientContext for Callbacks {
@@ -101,7 +114,8 @@ impl ClientContext for Callbacks {
     fn stats_raw(&self, statistics: &[u8]) {
         tracing::debug!(target: "librdkafka", "{}", String::from_utf8_lossy(statistics));
         match serde_json::from_slice(statistics) {
-            Ok(Statistics { tx_bytes: wire, txmsg_bytes: messages }) => {
+            Ok(found @ Statistics { tx_bytes: wire, txmsg_bytes: messages, .. }) => {
+                self.numbered.store(found.is_numbered(), Relaxed);
                 let traffic = Signal::Traffic(Traffic { wire, messages });
                 self.mailbox.put(|mail| mail.signals.push(traffic));
             }
@@ -120,13 +134,6 @@ impl ClientContext for Callbacks {
         };
         self.mailbox.put(|mail| mail.signals.push(signal));
     }
-}
-
-/// What is used of librdkafka's statistics; see its STATISTICS.md.
-#[derive(serde::Deserialize)]
-struct Statistics {
-    tx_bytes: u64,
-    txmsg_bytes: u64,
 }
 
 impl ProducerContext for Callbacks {
@@ -200,7 +207,8 @@ fn create(
     properties: &BTreeMap<String, String>,
     mailbox: Arc<Mailbox>,
 ) -> Result<Client, CreateError> {
-    let callbacks = Callbacks { mailbox, debug: properties.contains_key(DEBUG) };
+    let debug = properties.contains_key(DEBUG);
+    let callbacks = Callbacks { mailbox, debug, numbered: AtomicBool::new(false) };
     client_config(properties).create_with_context(callbacks).map_err(|error| {
         CreateError::Client(match error {
             KafkaError::ClientCreation(text) => text,
@@ -302,11 +310,7 @@ impl Producer {
 
     /// Why the producer takes no further records, if so.
     pub fn fatal(&self) -> Option<Failure> {
-        let (code, text) = self.client.client().fatal_error()?;
-        Some(match failure_of(code) {
-            Failure::Other(_) | Failure::TimedOut | Failure::Purged => Failure::Fatal(text),
-            known => known,
-        })
+        fatal(&self.client)
     }
 
     /// Gives the client up, with all that is in its queues. Does not block: the serving
@@ -334,6 +338,14 @@ fn serve(client: &Arc<Client>, question: &Mutex<Option<Question>>, mailbox: &Mai
             mailbox.put(|mail| mail.signals.push(Signal::Probed(answered)));
         }
     }
+}
+
+fn fatal(client: &Client) -> Option<Failure> {
+    let (code, text) = client.client().fatal_error()?;
+    Some(match failure_of(code) {
+        Failure::Other(_) | Failure::TimedOut | Failure::Purged => Failure::Fatal(text),
+        known => known,
+    })
 }
 
 /// Where an operator has to look for an error of a connection.

@@ -12,23 +12,28 @@
 //! - [`settings`]: which librdkafka properties does the producer get?
 //! - [`setback`]: how does sending go on after failures?
 //! - [`obstacle`]: what keeps a client from being made?
+//! - [`connect`]: would Kafka take the records, and if not, what is in the way? [`knock`]: does one
+//!   broker let this box in?
+//! - [`step`]: what does each of those questions find?
 //! - [`kerberos`]: how does a login by Kerberos get its tickets?
 //! - [`refusals`]: what does a broker say of records that it does not take for now?
 //! - [`advice`]: what does an error say about what the operator wrote?
 //! - [`secrets`]: which properties must not be shown?
 //! - [`routes`]: which routes have been seen? [`pulse`]: how long does a delivery take?
 //!
-//! [`kafka`] is the only file that names rdkafka, its reports arrive in a [`mailbox`]; [`monitor`] is what others may see.
+//! [`kafka`] is the only module that names rdkafka, its reports arrive in a [`mailbox`]; [`monitor`] is what others may see.
 //!
 //! The invariant of the whole folder: the watermark passes a record only when Kafka's own
 //! report says that it has it, and records of one partition are sent in the order of their
 //! sequences. It deliberately knows nothing of HTTP, of GPS, or of files.
 
 mod advice;
+mod connect;
 mod dating;
 mod drain;
 mod kafka;
 mod kerberos;
+mod knock;
 mod link;
 mod mailbox;
 mod monitor;
@@ -40,6 +45,7 @@ mod routes;
 mod secrets;
 mod setback;
 mod settings;
+mod step;
 mod verdict;
 mod window;
 
@@ -48,7 +54,9 @@ pub use monitor::{Look, Monitor, Mood};
 pub use obstacle::Obstacle;
 pub use secrets::{MASK, is_secret};
 pub use settings::{BROKERS, PropertyError};
+pub use step::{Finding, Step};
 
+use crate::record::Route;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -103,6 +111,12 @@ impl Config {
     /// reaches nobody, and drops it.
     pub fn rehearse(&self) -> Vec<Obstacle> {
         obstacle::rehearse(self)
+    }
+
+    /// Asks Kafka whether it would take these routes' records, and tells of each step. It sends
+    /// nothing, and takes some 15 s at most. Without brokers there is no step.
+    pub fn ask(&self, routes: &[Route], tell: impl FnMut(Step)) {
+        connect::ask(self, routes, tell);
     }
 }
 

@@ -9,11 +9,14 @@
 
 use crate::status::Cause;
 
+/// What to do where nothing is known but that no answer came.
+pub const LOOK: &str = "look at the brokers and the way to them";
+
 /// Why a record was not delivered. The text follows the topic's and the record's names: what is
 /// wrong, and which hand is needed if it lasts.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    #[error("Kafka did not answer in time; look at the brokers and the way to them")]
+    #[error("Kafka did not answer in time; {LOOK}")]
     TimedOut,
     /// Taken out of librdkafka's queue, by us or behind a fatal error: it was not refused.
     #[error("it was taken back before Kafka had it; look at the brokers' logs")]

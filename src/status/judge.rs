@@ -147,16 +147,7 @@ fn kafka(facts: &Snapshot, said: &mut Said) {
 
 /// What is known of an outage, in brackets.
 fn because(kafka: &Kafka) -> String {
-    let cause = match kafka.cause {
-        None => return String::new(),
-        Some(Cause::Dns) => "the brokers' names do not resolve",
-        Some(Cause::Network) => "no broker answers",
-        Some(Cause::Tls) => "TLS fails",
-        Some(Cause::Login) => "it refuses the login",
-        Some(Cause::Authorization) => "it refuses the rights",
-        Some(Cause::Topic) => "a topic is missing",
-        Some(Cause::Clock) => "this box's clock is wrong",
-    };
+    let Some(cause) = kafka.cause.map(Cause::says) else { return String::new() };
     match kafka.advice.as_deref().map(clause) {
         Some(advice) => format!(" ({cause}: {advice})"),
         None => format!(" ({cause})"),

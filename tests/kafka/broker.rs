@@ -7,8 +7,11 @@
 use super::certificates::Certificates;
 use super::kerberos::{BROKER, REALM, Realm};
 use super::process::Process;
+use crate::support::PATIENCE;
 use crate::support::reader::{self, Reader};
 use crate::support::service::free_port;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Range;
@@ -245,6 +248,16 @@ impl Broker {
     pub fn read_some(&self, topic: &str, partitions: Range<i32>) -> Reader {
         let servers = self.servers(Door::Plain);
         Reader::start(reader::consumer_of(&servers, topic, partitions, &[]))
+    }
+
+    /// How many records the topic has ever taken.
+    pub fn taken(&self, topic: &str, partitions: i32) -> i64 {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", self.servers(Door::Plain))
+            .create()
+            .unwrap();
+        let highest = |partition| consumer.fetch_watermarks(topic, partition, PATIENCE).unwrap().1;
+        (0..partitions).map(highest).sum()
     }
 
     /// Runs one of Kafka's own commands.

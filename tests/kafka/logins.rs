@@ -63,17 +63,31 @@ fn every_door_takes_ten_thousand_records_in_order() {
 }
 
 /// What is wrong, and what the status must say of it.
-struct Wrong {
-    what: &'static str,
-    door: Door,
-    settings: Vec<(&'static str, String)>,
-    says: &'static str,
+pub struct Wrong {
+    pub what: &'static str,
+    pub door: Door,
+    pub settings: Vec<(&'static str, String)>,
+    pub says: &'static str,
 }
 
-fn wrongs(broker: &Broker) -> Vec<Wrong> {
+impl Wrong {
+    /// A site at which it is wrong.
+    pub fn site(&self, broker: &Broker) -> Site {
+        let mut site = site(broker, self.door, "test");
+        for (name, value) in &self.settings {
+            site.set(&format!("kafka.{name}"), value);
+        }
+        site
+    }
+}
+
+/// Each wrong credential. Makes the principals that they need.
+pub fn wrongs(broker: &Broker) -> Vec<Wrong> {
     use Door::{Kerberos, Plain, Scram, Tls};
     let file = |name: &str| broker.certificates.path(name).to_str().unwrap().to_owned();
     let text = str::to_owned;
+    broker.realm.add("other");
+    broker.realm.add("gone");
     // `other` has a new key since the first of these was written.
     let (old, _) = (broker.realm.keytab("old", "other"), broker.realm.keytab("new", "other"));
     let old = old.to_str().unwrap().to_owned();
@@ -177,14 +191,8 @@ fn wrongs(broker: &Broker) -> Vec<Wrong> {
 fn a_wrong_credential_of_any_kind_is_named_in_one_sentence_and_costs_no_record() {
     let Some(mut broker) = Broker::start() else { return };
     broker.topic("test", 1, &[]);
-    broker.realm.add("other");
-    broker.realm.add("gone");
-    for Wrong { what, door, settings, says } in wrongs(&broker) {
-        let mut site = site(&broker, door, "test");
-        for (name, value) in &settings {
-            site.set(&format!("kafka.{name}"), value);
-        }
-        named(&site, what, says);
+    for wrong in wrongs(&broker) {
+        named(&wrong.site(&broker), wrong.what, wrong.says);
     }
     let site = site(&broker, Door::Kerberos, "test");
     broker.realm.take_away();

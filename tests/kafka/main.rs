@@ -9,6 +9,7 @@ mod admin;
 mod broker;
 mod certificates;
 mod cluster;
+mod connect;
 mod kerberos;
 mod logins;
 mod old;

@@ -4,6 +4,7 @@
 //! a newer one would think of.
 
 use crate::broker::jars;
+use crate::connect::{NO_PERMISSION, OK, asked};
 use crate::process::Process;
 use crate::support::fleet::Fleet;
 use crate::support::reader::{Reader, consumer};
@@ -154,11 +155,22 @@ fn on_the_oldest_kafka_the_right_that_is_missing_is_named_and_all_goes_on_once_i
     until("it was tried again", || service.status().uptime_seconds > from + 11.0);
     assert_eq!(site.log().matches("nothing is sent").count(), 1, "{}", site.log());
     assert_eq!(reader.witness().distinct(), 0);
+    let (code, right, wrong) = asked(&site);
+    println!("check --connect: exit {code}\n{right}{wrong}");
+    assert_eq!(code, NO_PERMISSION);
+    assert_eq!(wrong.lines().count(), 1);
+    assert!(wrong.contains("grant it IdempotentWrite on the cluster"));
 
     old.allow("IdempotentWrite", &["--cluster"]);
     let start = Instant::now();
     until_some("records arrive", SOON, || (reader.witness().distinct() > 100).then_some(()));
     println!("granted: records arrive after {:.1} s", start.elapsed().as_secs_f64());
+
+    let (code, right, wrong) = asked(&site);
+    println!("check --connect: exit {code}\n{right}{wrong}");
+    assert_eq!((code, wrong.as_str()), (OK, ""));
+    assert!(right.contains("may write to it is not told by brokers before 2.3"));
+    assert!(right.ends_with("\nall that could be asked is right\n"));
 
     old.restart();
     let goal = reader.witness().distinct() + 500;

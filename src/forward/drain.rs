@@ -10,6 +10,7 @@
 //! block or its own next deadline; it never polls. It deliberately knows no librdkafka code
 //! and no file; it blocks for block reads, so it wants a thread and a runtime of its own.
 
+mod bury;
 mod mail;
 mod recover;
 mod send;
@@ -26,9 +27,11 @@ use super::routes::Routes;
 use super::setback::{Recovery, Setback};
 use super::window::Window;
 use super::{BuildError, Config};
+use crate::dead;
 use crate::record::Sequence;
 use crate::spool::{Block, SpoolReader};
 use crate::status::{Cause, KafkaState};
+use bury::Letters;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -107,6 +110,7 @@ pub struct Forwarder {
     setback: Option<Setback>,
     recovery: Recovery,
     standstill: Option<Standstill>,
+    letters: Letters,
     routes: Routes,
     pulse: Pulse,
     mail: Mail,
@@ -124,7 +128,12 @@ impl std::fmt::Debug for Forwarder {
 impl Forwarder {
     /// Creates the producer (which connects in the background) unless no Kafka is configured.
     /// Where that fails for now, the state says why, and [`run`](Self::run) tries again.
-    pub fn new(config: Config, reader: SpoolReader) -> Result<(Self, Arc<Monitor>), BuildError> {
+    /// What Kafka can never take goes to `letters`, the store of the same spool.
+    pub fn new(
+        config: Config,
+        reader: SpoolReader,
+        letters: dead::Store,
+    ) -> Result<(Self, Arc<Monitor>), BuildError> {
         config.check()?;
         let configured = config.brokers().is_some();
         let state = if configured { KafkaState::Connecting } else { KafkaState::Unconfigured };
@@ -135,6 +144,7 @@ impl Forwarder {
         let watermark = reader.watermark();
         let mut forwarder = Self {
             window: Window::new(watermark, config.max_in_flight, MAX_BYTES),
+            letters: Letters::new(letters, &reader),
             config,
             reader,
             monitor: Arc::clone(&monitor),

@@ -334,7 +334,8 @@ fn failure_of(code: RDKafkaErrorCode) -> Failure {
         Code::MessageTimedOut | Code::OperationTimedOut | Code::RequestTimedOut => {
             Failure::TimedOut
         }
-        Code::PurgeQueue | Code::PurgeInflight => Failure::Purged,
+        // The last: nothing is the matter with it, but with another one of its batch.
+        Code::PurgeQueue | Code::PurgeInflight | Code::InvalidDifferentRecord => Failure::Purged,
         Code::Fatal | Code::GaplessGuarantee => Failure::Fatal(code.to_string()),
         Code::UnknownTopic
         | Code::UnknownTopicOrPartition
@@ -346,9 +347,10 @@ fn failure_of(code: RDKafkaErrorCode) -> Failure {
         Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize => {
             Failure::TooLarge
         }
-        Code::InvalidMessage | Code::PolicyViolation | Code::UnsupportedForMessageFormat => {
-            Failure::Invalid(code.to_string())
-        }
+        Code::InvalidMessage
+        | Code::InvalidRecord
+        | Code::PolicyViolation
+        | Code::UnsupportedForMessageFormat => Failure::Invalid(code.to_string()),
         Code::InvalidTimestamp => Failure::BadTimestamp,
         other => Failure::Other(other.to_string()),
     }

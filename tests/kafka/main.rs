@@ -7,6 +7,7 @@ mod support;
 
 mod broker;
 mod certificates;
+mod dead;
 mod kerberos;
 mod logins;
 mod outages;

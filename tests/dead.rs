@@ -103,7 +103,7 @@ async fn a_full_store_holds_the_record_and_all_behind_it_until_a_hand_makes_room
     rig.append_odd(Millis::now(), TOO_LARGE).await;
     rig.append(10).await;
     let reason = until_paused(&rig).await;
-    for part in ["record 11 ", "1 letters, 4096 of 4096 bytes", "[dead]", "all records are kept"] {
+    for part in ["record 11 ", "one letter, 4.0 KiB of 4.0 KiB", "[dead]", "all records are kept"] {
         assert!(reason.contains(part), "{reason}");
     }
     assert_eq!(books(&rig), (1, 11, 10));

@@ -10,6 +10,7 @@
 use super::letter::{Letter, Name};
 use super::look::{counted, list};
 use super::place;
+use crate::status::words;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -37,8 +38,11 @@ impl Default for Config {
 #[non_exhaustive]
 pub enum KeepError {
     #[error(
-        "the dead letters are full ({letters} letters, {bytes} of {max} bytes): take letters out \
-         of {}, or raise max_size under [dead]",
+        "the dead letters are full ({}, {} of {}): take letters out of {}, or raise max_size under \
+         [dead]",
+        words::count(*letters as u64, "letter"),
+        words::bytes(*bytes),
+        words::bytes(*max),
         dir.display()
     )]
     Full { dir: PathBuf, letters: usize, bytes: u64, max: u64 },

@@ -9,6 +9,7 @@ use crate::support::{PATIENCE, mb};
 use bytes::Bytes;
 use hyper::StatusCode;
 use prost::Message as _;
+use std::fs;
 use std::time::{Duration, Instant};
 use waystation::dead;
 use waystation::status::KafkaState;
@@ -82,6 +83,55 @@ fn judge(broker: &Broker, topic: &str, site: &Site) {
     assert_eq!(value["sequence"], CULPRIT.to_string());
     assert!(letter.reason.contains("raise its max.message.bytes"), "{}", letter.reason);
     println!("{topic}: {}: {}", letter.name(), letter.reason);
+    service.stop();
+}
+
+/// A record that a tracker cannot send, in the way of an import: without a key.
+fn lines() -> String {
+    let line = |number| {
+        let key = if number == KEYLESS { "null" } else { "\"tracker-0\"" };
+        format!(
+            "{{\"sequence\":0,\"id\":\"00000000deadbeef:{number}\",\"received\":\
+             \"2026-01-01T00:00:00.000Z\",\"timestamp\":1767225600000,\"path\":\"/endpoint\",\
+             \"topic\":\"compacted\",\"key\":{key},\"headers\":{{}},\"value\":\
+             {{\"deviceId\":\"tracker-0\",\"sequence\":\"{number}\"}}}}\n"
+        )
+    };
+    (1..=FEW).map(line).collect()
+}
+
+const FEW: u64 = 100;
+const KEYLESS: u64 = 50;
+
+/// Fails where the broker's error for it is an unknown one, and where those that shared its batch go
+/// with it.
+#[test]
+fn a_record_without_a_key_for_a_compacted_topic_is_dead_and_its_neighbours_are_not() {
+    let Some(broker) = Broker::start() else { return };
+    broker.topic("compacted", 1, &[("cleanup.policy", "compact")]);
+    let reader = broker.read_along("compacted", 1);
+    let site = site(&broker, Door::Plain, "compacted");
+    let file = site.root().join("lines.ndjson");
+    fs::write(&file, lines()).unwrap();
+    let imported = site.command("spool").arg("import").arg(&file).output().unwrap();
+    assert!(imported.status.success(), "{imported:?}");
+    let service = site.start();
+    let status = service.until_status("all is sent or set aside", |status| {
+        assert_ne!(status.kafka.state, KafkaState::Paused, "{status:#?}");
+        status.ledger.spooled == 0
+    });
+    assert_eq!((status.ledger.dead, status.ledger.delivered), (1, FEW - 1), "{status:#?}");
+    let fate = |number| match number {
+        KEYLESS => Fate::Refused(StatusCode::BAD_REQUEST),
+        _ => Fate::Acknowledged,
+    };
+    let sent = Sent { fates: vec![(1..=FEW).map(fate).collect()] };
+    println!("compacted: {}; {}", reader.compared(&sent, PATIENCE), status.sentence);
+    let found = dead::list(&site.spool()).unwrap();
+    let letter = dead::read(&found[0]).unwrap().unwrap();
+    assert_eq!((found.len(), letter.record().key), (1, None));
+    assert_eq!(letter.name().id.sequence.0, KEYLESS);
+    println!("compacted: {}", letter.reason);
     service.stop();
 }
 

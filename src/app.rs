@@ -20,6 +20,7 @@ mod waits;
 use crate::admin::{self, AdminState, Source};
 use crate::config::Config;
 use crate::control;
+use crate::dead;
 use crate::forward::{self, Forwarder};
 use crate::ingest::{self, Server};
 use crate::spool::{self, Spool, SpoolWriter};
@@ -71,7 +72,8 @@ pub fn run(config: Config) -> Result<(), RunError> {
     let runtime = runtime()?;
     let Spool { writer, reader, acks, report } = spool::open(config.spool.clone())?;
     tell_of_the_start(&report);
-    let (forwarder, monitor) = Forwarder::new(config.forward.clone(), reader)?;
+    let letters = dead::Store::open(&config.spool.dir, config.dead);
+    let (forwarder, monitor) = Forwarder::new(config.forward.clone(), reader, letters)?;
     let server = {
         let _inside = runtime.enter();
         Server::bind(config.ingest.clone(), writer.clone())?

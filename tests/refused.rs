@@ -8,8 +8,9 @@
 mod rig;
 
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
-use rig::{Rig, cluster, read_all, read_timestamp};
+use rig::{Rig, cluster, read_all, read_all_but, read_timestamp};
 use std::path::{Path, PathBuf};
+use waystation::dead;
 use waystation::record::Millis;
 use waystation::status::{Cause, KafkaState};
 
@@ -27,7 +28,7 @@ fn data_files(spool: &Path) -> Vec<PathBuf> {
 }
 
 #[tokio::test]
-async fn a_record_that_librdkafka_refuses_lets_those_before_it_pass() {
+async fn a_record_that_librdkafka_refuses_is_set_aside_and_those_around_it_pass() {
     let cluster = cluster();
     let servers = cluster.bootstrap_servers();
     // So that the refused record is found while those before it are in flight.
@@ -37,12 +38,15 @@ async fn a_record_that_librdkafka_refuses_lets_those_before_it_pass() {
     rig.append_odd(Millis::now(), TOO_LARGE).await;
     rig.append(5).await;
     cluster.broker_up(-1).unwrap();
-    let look = rig.until("paused", |look| look.mood.state == KafkaState::Paused).await;
-    assert_eq!(look.delivered, 300);
-    let reason = look.mood.reason.unwrap();
-    assert!(reason.contains("record 300 "), "{reason}");
-    assert_eq!(rig.stop().1, 300);
-    assert_eq!(read_all(&servers, 300), 0);
+    rig.until("all delivered but one", |look| {
+        assert_ne!(look.mood.state, KafkaState::Paused);
+        look.delivered == 305
+    })
+    .await;
+    let ledger = rig.writer.ledger();
+    assert_eq!((ledger.dead, ledger.spooled), (1, 0), "{ledger:?}");
+    assert_eq!(rig.stop().1, 305);
+    assert_eq!(read_all_but(&servers, 306, 300), 0);
 }
 
 /// One record with an old timestamp, behind others; so many requests with it are refused.
@@ -129,7 +133,9 @@ async fn a_standstill_is_over_when_its_record_no_longer_exists() {
     let dir = earlier.leave();
     let spool = dir.path().join("spool");
     let cluster = cluster();
-    let rig = Rig::on(dir, Some(&cluster.bootstrap_servers()), 1);
+    // No room for a letter.
+    let none = dead::Config { max_size: 0 };
+    let rig = Rig::with_letters(dir, Some(&cluster.bootstrap_servers()), 1, none);
     rig.until("paused", |look| look.mood.state == KafkaState::Paused).await;
     let files = data_files(&spool);
     assert_eq!(files.len(), 1, "{files:?}");

@@ -6,6 +6,7 @@
 //! error, never as a panic or a backtrace.
 
 mod check;
+mod dead;
 mod demo;
 pub mod exit;
 pub mod fleet;
@@ -42,6 +43,8 @@ enum Command {
     Status(status::Args),
     /// Look at the records on this box's disk, take them out, bring them in, repair them
     Spool(spool::Args),
+    /// Look at the records that Kafka can never take
+    Dead(dead::Args),
     /// Show all of it on this machine: vehicles, an outage, a crash, and what arrived
     Demo(demo::Args),
     /// Post simulated vehicles' messages to a collector and measure its answers
@@ -63,6 +66,7 @@ fn dispatch(cli: &Cli) -> u8 {
         Command::Check(args) => check::run(args, &cli.config),
         Command::Status(args) => status::run(args, &cli.config),
         Command::Spool(args) => spool::run(args, &cli.config),
+        Command::Dead(args) => dead::run(args, &cli.config),
         Command::Demo(args) => demo::run(args),
         Command::Load(args) => load::run(args),
     }

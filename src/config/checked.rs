@@ -9,13 +9,13 @@ use super::effective::{Config, LogConfig, LogFormat};
 use super::problem::{Place, Problem};
 use super::raw::{Found, RawConfig, shown_key};
 use super::schema::{
-    ADMIN_LISTEN, BODY_TIMEOUT, BOX_NAME, COMMIT_DELAY, DELIVERY, DIR, GRACE, HEADER_TIMEOUT,
-    LISTEN, LOG_FILTER, LOG_FORMAT, MAX_BYTES_PER_SECOND, MAX_CONNECTIONS, MAX_IN_FLIGHT,
-    MAX_MESSAGE, MAX_PENDING, MAX_QUARANTINE, MAX_SIZE, MIN_FREE, WHEN_FULL,
+    ADMIN_LISTEN, BODY_TIMEOUT, BOX_NAME, COMMIT_DELAY, DEAD_MAX_SIZE, DELIVERY, DIR, GRACE,
+    HEADER_TIMEOUT, LISTEN, LOG_FILTER, LOG_FORMAT, MAX_BYTES_PER_SECOND, MAX_CONNECTIONS,
+    MAX_IN_FLIGHT, MAX_MESSAGE, MAX_PENDING, MAX_QUARANTINE, MAX_SIZE, MIN_FREE, WHEN_FULL,
 };
 use super::value::{self, Value};
 use super::{parts, routes};
-use crate::{admin, forward, ingest, spool};
+use crate::{admin, dead, forward, ingest, spool};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -38,6 +38,7 @@ fn config(checking: &mut Checking<'_>, host: Option<&str>) -> Option<Config> {
     let box_name = box_name(checking, host);
     let ingest = ingest(checking);
     let spool = spool(checking);
+    let dead = dead(checking, spool.as_ref().map(|spool| spool.max_size));
     let forward = forward(checking, box_name.clone());
     let admin = admin(checking);
     let log = log(checking);
@@ -51,6 +52,7 @@ fn config(checking: &mut Checking<'_>, host: Option<&str>) -> Option<Config> {
         box_name: box_name?,
         ingest: ingest?,
         spool: spool?,
+        dead: dead?,
         forward: forward?,
         admin: admin?,
         log: log?,
@@ -133,6 +135,12 @@ fn spool(checking: &mut Checking<'_>) -> Option<spool::Config> {
         max_pending: max_pending?,
         ..spool::Config::new(dir?)
     })
+}
+
+/// However small the spool, the dead letters never fill it.
+fn dead(checking: &mut Checking<'_>, spool: Option<u64>) -> Option<dead::Config> {
+    let max_size = checking.setting(&DEAD_MAX_SIZE, |v| value::size(v, &(0..=TIB)));
+    Some(dead::Config { max_size: max_size?.min(spool? / 4) })
 }
 
 fn forward(checking: &mut Checking<'_>, box_name: Option<String>) -> Option<forward::Config> {

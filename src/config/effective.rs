@@ -3,7 +3,7 @@
 //! Only `checked.rs` makes one, so that holding one means that every rule is kept. It does
 //! not know where a value came from.
 
-use crate::{admin, forward, ingest, spool};
+use crate::{admin, dead, forward, ingest, spool};
 
 /// Everything an operator can set, checked.
 #[derive(Debug, Clone)]
@@ -12,6 +12,7 @@ pub struct Config {
     pub box_name: String,
     pub ingest: ingest::Config,
     pub spool: spool::Config,
+    pub dead: dead::Config,
     pub forward: forward::Config,
     pub admin: admin::Config,
     pub log: LogConfig,

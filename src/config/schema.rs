@@ -54,6 +54,7 @@ pub const WHEN_FULL: Setting = Setting::new("spool.when_full", "reject");
 pub const MAX_QUARANTINE: Setting = Setting::new("spool.max_quarantine", "64MiB");
 pub const COMMIT_DELAY: Setting = Setting::new("spool.commit_delay", "0ms");
 pub const MAX_PENDING: Setting = Setting::new("spool.max_pending", "8MiB");
+pub const DEAD_MAX_SIZE: Setting = Setting::new("dead.max_size", "64MiB");
 pub const DELIVERY: Setting = Setting::new("forward.delivery", "at-least-once");
 pub const MAX_IN_FLIGHT: Setting = Setting::new("forward.max_in_flight", "20000");
 pub const MAX_BYTES_PER_SECOND: Setting = Setting::new("forward.max_bytes_per_second", "0");
@@ -63,7 +64,7 @@ pub const LOG_FILTER: Setting = Setting::new("log.filter", "info");
 pub const LOG_FORMAT: Setting = Setting::new("log.format", "text");
 
 /// Every setting outside `[[route]]` and `[kafka]`, in the order in which they are printed.
-pub const SETTINGS: [&Setting; 20] = [
+pub const SETTINGS: [&Setting; 21] = [
     &BOX_NAME,
     &LISTEN,
     &MAX_MESSAGE,
@@ -77,6 +78,7 @@ pub const SETTINGS: [&Setting; 20] = [
     &MAX_QUARANTINE,
     &COMMIT_DELAY,
     &MAX_PENDING,
+    &DEAD_MAX_SIZE,
     &DELIVERY,
     &MAX_IN_FLIGHT,
     &MAX_BYTES_PER_SECOND,
@@ -99,8 +101,8 @@ pub const ROUTE_KEY: Setting = Setting::new("route.key", "device_id");
 pub const ROUTE_SETTINGS: [&Setting; 4] = [&ROUTE_PATH, &ROUTE_TOPIC, &ROUTE_MESSAGE, &ROUTE_KEY];
 
 /// The tables, in the order in which they are printed.
-pub const TABLES: [&str; 8] =
-    ["box", "ingest", "route", "spool", "kafka", "forward", "admin", "log"];
+pub const TABLES: [&str; 9] =
+    ["box", "ingest", "route", "spool", "dead", "kafka", "forward", "admin", "log"];
 
 /// The setting of that table and key.
 pub fn find(table: &str, key: &str) -> Option<&'static Setting> {

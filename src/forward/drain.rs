@@ -10,6 +10,7 @@
 //! block or its own next deadline; it never polls. It deliberately knows no librdkafka code
 //! and no file; it blocks for block reads, so it wants a thread and a runtime of its own.
 
+mod bury;
 mod mail;
 mod recover;
 mod send;
@@ -27,9 +28,11 @@ use super::routes::Routes;
 use super::setback::{Recovery, Setback};
 use super::window::Window;
 use super::{BuildError, Config};
+use crate::dead;
 use crate::record::Sequence;
 use crate::spool::{Block, SpoolReader};
 use crate::status::{Cause, KafkaState};
+use bury::Letters;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -113,6 +116,7 @@ pub struct Forwarder {
     standstill: Option<Standstill>,
     /// The watermark at which a broker refuses records for now, and since when.
     refused: Option<(Sequence, Instant)>,
+    letters: Letters,
     routes: Routes,
     pulse: Pulse,
     pace: Pace,
@@ -131,7 +135,12 @@ impl std::fmt::Debug for Forwarder {
 impl Forwarder {
     /// Creates the producer (which connects in the background) unless no Kafka is configured.
     /// Where that fails for now, the state says why, and [`run`](Self::run) tries again.
-    pub fn new(config: Config, reader: SpoolReader) -> Result<(Self, Arc<Monitor>), BuildError> {
+    /// What Kafka can never take goes to `letters`, the store of the same spool.
+    pub fn new(
+        config: Config,
+        reader: SpoolReader,
+        letters: dead::Store,
+    ) -> Result<(Self, Arc<Monitor>), BuildError> {
         config.check()?;
         let configured = config.brokers().is_some();
         let state = if configured { KafkaState::Connecting } else { KafkaState::Unconfigured };
@@ -143,6 +152,7 @@ impl Forwarder {
         let mut forwarder = Self {
             window: Window::new(watermark, config.max_in_flight, MAX_BYTES),
             pace: Pace::new(config.max_bytes_per_second, Instant::now()),
+            letters: Letters::new(letters, &reader),
             config,
             reader,
             monitor: Arc::clone(&monitor),

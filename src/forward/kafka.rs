@@ -1,10 +1,10 @@
 //! How does a record get to librdkafka, and how do its reports come back?
 //!
-//! The only file that names rdkafka, with those in its folder. A [`Producer`] is one librdkafka client and one thread
-//! that serves it with long polls; delivery reports and connection errors land in a mailbox
-//! that the forwarder empties in one swap, so that a report costs neither a channel nor a
-//! wake-up of its own. Each producer has its own mailbox: what a retired one still reports
-//! reaches nobody, and its records are sent again.
+//! The only file that names rdkafka, with those in its folder. A [`Producer`] is one librdkafka
+//! client and one thread that serves it with long polls; delivery reports and connection errors
+//! land in a mailbox that the forwarder empties in one swap, so that a report costs neither a
+//! channel nor a wake-up of its own. Each producer has its own mailbox: what a retired one still
+//! reports reaches nobody, and its records are sent again.
 //!
 //! An [`Asker`] is a client that only asks.
 //!
@@ -12,6 +12,7 @@
 //! ([`Failure`], [`Trouble`]) and handed on.
 
 mod asking;
+mod codes;
 mod describe;
 mod statistics;
 
@@ -27,6 +28,7 @@ use super::settings::PropertyError;
 use super::verdict::Failure;
 use crate::record::{Millis, Record, Sequence};
 use crate::status::Cause;
+use codes::{cause, failure, failure_of};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -346,55 +348,6 @@ fn fatal(client: &Client) -> Option<Failure> {
         Failure::Other(_) | Failure::TimedOut | Failure::Purged => Failure::Fatal(text),
         known => known,
     })
-}
-
-/// Where an operator has to look for an error of a connection.
-fn cause(code: RDKafkaErrorCode, text: &str) -> Cause {
-    use RDKafkaErrorCode as Code;
-    match code {
-        Code::Resolve => Cause::Dns,
-        Code::SSL => Cause::Tls,
-        Code::Authentication
-        | Code::SaslAuthenticationFailed
-        | Code::UnsupportedSASLMechanism
-        | Code::IllegalSASLState => Cause::Login,
-        Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed => Cause::Authorization,
-        Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::InvalidTopic => Cause::Topic,
-        // A broker that refuses our certificate closes the connection; only the text says why.
-        _ if text.contains("certificate") || text.contains("SSL") => Cause::Tls,
-        _ => Cause::Network,
-    }
-}
-
-fn failure(error: &KafkaError) -> Failure {
-    error.rdkafka_error_code().map_or_else(|| Failure::Other(error.to_string()), failure_of)
-}
-
-fn failure_of(code: RDKafkaErrorCode) -> Failure {
-    use RDKafkaErrorCode as Code;
-    match code {
-        Code::MessageTimedOut | Code::OperationTimedOut | Code::RequestTimedOut => {
-            Failure::TimedOut
-        }
-        Code::PurgeQueue | Code::PurgeInflight => Failure::Purged,
-        Code::Fatal | Code::GaplessGuarantee => Failure::Fatal(code.to_string()),
-        Code::UnknownTopic
-        | Code::UnknownTopicOrPartition
-        | Code::UnknownPartition
-        | Code::InvalidTopic => Failure::UnknownTopic,
-        Code::TopicAuthorizationFailed => Failure::TopicDenied,
-        Code::ClusterAuthorizationFailed => Failure::ClusterDenied,
-        Code::Authentication | Code::SaslAuthenticationFailed => Failure::LoginRefused,
-        Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize => {
-            Failure::TooLarge
-        }
-        Code::InvalidMessage | Code::PolicyViolation | Code::UnsupportedForMessageFormat => {
-            Failure::Invalid(code.to_string())
-        }
-        Code::InvalidTimestamp => Failure::BadTimestamp,
-        Code::NotEnoughReplicas | Code::NotEnoughReplicasAfterAppend => Failure::TooFewReplicas,
-        other => Failure::Other(other.to_string()),
-    }
 }
 
 #[cfg(test)]

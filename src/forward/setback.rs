@@ -63,6 +63,8 @@ pub enum Next {
     /// The same, after this record was refused alone for its timestamp: it is to be sent with
     /// the time of sending.
     Redate { at: Sequence },
+    /// Kafka can never take this record, which was refused alone: it is to be set aside for good.
+    SetAside { at: Sequence },
     /// Somebody has to act; try again after [`RETRY`].
     Stuck { reason: String, cause: Option<Cause> },
 }
@@ -111,12 +113,25 @@ impl Recovery {
             self.redated = Some(at);
             return Next::Redate { at };
         }
+        if failure.verdict() == Verdict::DeadLetter
+            && *failure != Failure::BadTimestamp
+            && setback.at == Some(watermark)
+        {
+            return Next::SetAside { at: watermark };
+        }
         // What should pass by itself and does not is for somebody to look at as well.
         if failure.verdict().needs_a_hand() || in_a_row >= PATIENCE {
             return Next::Stuck { reason: reason(setback), cause: failure.cause() };
         }
         Next::Again { after: Duration::from_secs(u64::from(in_a_row)) }
     }
+}
+
+/// The same where a record that Kafka can never take could not be set aside either.
+pub fn not_set_aside(setback: &Setback, why: &str) -> String {
+    let what = what(setback);
+    let seconds = RETRY.as_secs();
+    format!("{what}, and {why}; all records are kept and sending is tried again every {seconds} s")
 }
 
 /// One sentence for the status: where it is stuck, what is wrong, which hand is needed, and that
@@ -172,7 +187,7 @@ mod tests {
         let mut wait = |watermark| match recovery.next(&fatal, Sequence(watermark)) {
             Next::Again { after } => Some(after.as_secs()),
             Next::Stuck { .. } => None,
-            Next::OneByOne { .. } | Next::Redate { .. } => panic!("nothing was refused for itself"),
+            other => panic!("nothing was refused for itself: {other:?}"),
         };
         assert_eq!([3, 3, 3, 3, 3].map(&mut wait), [Some(0), Some(1), Some(2), None, None]);
         assert_eq!([9, 9].map(&mut wait), [Some(0), Some(1)]);
@@ -185,9 +200,41 @@ mod tests {
         let next = recovery.next(&large(), Sequence(3));
         assert_eq!(next, Next::OneByOne { until: Sequence(9) });
         assert_eq!(recovery.batch(), BatchLimit::Small);
-        let next = recovery.next(&Setback { alone: true, ..large() }, Sequence(3));
-        let Next::Stuck { reason, .. } = next else { panic!("it should be stuck") };
-        assert!(reason.contains("record 3") && reason.contains("gps"), "{reason}");
+        let alone = Setback { alone: true, ..large() };
+        assert_eq!(recovery.next(&alone, Sequence(3)), Next::SetAside { at: Sequence(3) });
+        let reason = not_set_aside(&alone, "the store is full: make room");
+        for part in ["record 3 ", "gps", "max.message.bytes", "and the store is full: make room; "]
+        {
+            assert!(reason.contains(part), "{reason}");
+        }
+        // Not while one before it still waits: it was not refused alone.
+        let next = recovery.next(&alone, Sequence(2));
+        assert!(matches!(next, Next::Stuck { .. }), "{next:?}");
+    }
+
+    /// What is refused for the record itself leaves the way free; a clock's fault is no record's.
+    #[test]
+    fn only_what_no_clock_and_no_hand_in_the_cluster_can_help_is_set_aside() {
+        for (failure, dead) in [
+            (Failure::TooLarge, true),
+            (Failure::Invalid("no key".into()), true),
+            (Failure::BadTimestamp, false),
+            (Failure::UnknownTopic, false),
+            (Failure::TopicDenied, false),
+            (Failure::ClusterDenied, false),
+            (Failure::LoginRefused, false),
+            (Failure::TimedOut, false),
+            (Failure::Purged, false),
+            (Failure::Fatal(String::new()), false),
+            (Failure::Other(String::new()), false),
+        ] {
+            let mut recovery = Recovery::default();
+            let setback = Setback { alone: true, ..at(12, failure) };
+            let mut next = || recovery.next(&setback, Sequence(12));
+            let found = [next(), next(), next(), next(), next()];
+            let set_aside = found.contains(&Next::SetAside { at: Sequence(12) });
+            assert_eq!(set_aside, dead, "{setback:?}: {found:?}");
+        }
     }
 
     /// Stuck for good, with the reason in words and where to look.
@@ -218,8 +265,6 @@ mod tests {
                 Some(Cause::Authorization),
             ),
             (Failure::LoginRefused, false, "check the user", Some(Cause::Login)),
-            (Failure::TooLarge, true, "raise its max.message.bytes", None),
-            (Failure::Invalid(other()), true, "broker's log", None),
             (Failure::BadTimestamp, true, "box's clock", Some(Cause::Clock)),
             (Failure::TooFewReplicas, true, "bring back the brokers", None),
             (Failure::Other(other()), true, "look at the brokers' logs", None),

@@ -4,6 +4,7 @@
 //! lock        held by the process that has the spool open; holds its pid
 //! progress    see progress.rs
 //! seg-*/      see segment.rs
+//! dead/       records that Kafka can never take: not the spool's, see src/dead/
 //! .trash/     on its way out: emptied at the next start if a crash comes between
 //! quarantine/ damaged segments, kept for inspection: see aside.rs
 //! set-aside/  spools of a newer program: see aside.rs

@@ -11,7 +11,7 @@
 //! more.
 //!
 //! What it deliberately does not know: what becomes of the records; the owner says how far they
-//! have been delivered, and segments are freed by that alone.
+//! have been delivered, and which one nobody can deliver, and segments are freed by that alone.
 
 use super::block::Block;
 use super::catalog::Entry;
@@ -159,6 +159,17 @@ impl SpoolReader {
             // The keeper is gone only after a close, which has freed what there was.
             let _ = self.keeper.send(Chore::Free);
         }
+    }
+
+    /// The record, which was read here, is kept elsewhere as one that nobody can deliver: it leaves
+    /// the spool as dead, and is not read again. `Ok` means that this survives a power cut.
+    pub fn set_aside(&mut self, at: Sequence) -> io::Result<()> {
+        self.shared.record_dead(at)
+    }
+
+    /// Whether the record has left the spool for good: delivered, or in another way.
+    pub fn is_done_with(&self, at: Sequence) -> bool {
+        self.shared.is_done_with(at)
     }
 
     /// Closes the file of a segment that is done with: for as long as it is open, unlinking it gives

@@ -85,6 +85,18 @@ impl Shared {
         Ok(records)
     }
 
+    /// Writes down, for good, that the record was set aside as a dead letter: the letter survives a
+    /// power cut already.
+    pub fn record_dead(&self, at: Sequence) -> io::Result<()> {
+        let file = &mut *lock(&self.progress_file);
+        self.list(file, [Range { kind: Removal::Dead, first: at, end: at.plus(1) }]).map(drop)
+    }
+
+    /// Whether the record is done with: delivered, or listed as removed.
+    pub fn is_done_with(&self, at: Sequence) -> bool {
+        at < self.watermark() || lock(&self.books).progress.past_removed(at) > at
+    }
+
     /// Writes down, for good, that these sequences were lost; what is known already stays.
     pub fn record_loss(
         &self,

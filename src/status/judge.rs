@@ -62,7 +62,8 @@ pub fn judge(facts: &Snapshot, troubles: &[String]) -> Judgement {
     disk(facts, away, &mut said);
     if facts.ledger.dead > 0 {
         let are = if facts.ledger.dead == 1 { "is a dead letter" } else { "are dead letters" };
-        said.say(Verdict::Attention, format!("{} {are}", count(facts.ledger.dead, "record")));
+        let records = count(facts.ledger.dead, "record");
+        said.say(Verdict::Attention, format!("{records} {are} (`waystation dead ls` says why)"));
     }
     held(&facts.routes, &mut said);
     exporting(facts, &mut said);

@@ -10,6 +10,7 @@ mod broker;
 mod certificates;
 mod cluster;
 mod connect;
+mod dead;
 mod kerberos;
 mod logins;
 mod old;

@@ -9,8 +9,10 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use waystation::dead;
 use waystation::forward::{Config, Forwarder, Look, Monitor};
 use waystation::record::{Millis, NewRecord, Reception, Route};
 use waystation::spool::{self, SpoolWriter};
@@ -51,18 +53,33 @@ impl Rig {
 
     /// The same with other properties of Kafka.
     pub fn with(kafka: &[(&str, &str)]) -> Self {
-        Self::build(tempfile::tempdir().unwrap(), kafka, 0)
+        Self::build(tempfile::tempdir().unwrap(), kafka, 0, dead::Config::default())
     }
 
     /// On what an earlier rig left here.
     pub fn on(dir: tempfile::TempDir, bootstrap: Option<&str>, next: u64) -> Self {
+        Self::with_letters(dir, bootstrap, next, dead::Config::default())
+    }
+
+    /// The same with bounds of the dead letters.
+    pub fn with_letters(
+        dir: tempfile::TempDir,
+        bootstrap: Option<&str>,
+        next: u64,
+        letters: dead::Config,
+    ) -> Self {
         let kafka = bootstrap.map(|servers| {
             [("bootstrap.servers", servers), ("topic.metadata.propagation.max.ms", "500")]
         });
-        Self::build(dir, kafka.as_ref().map_or(&[], |kafka| kafka), next)
+        Self::build(dir, kafka.as_ref().map_or(&[], |kafka| kafka), next, letters)
     }
 
-    fn build(dir: tempfile::TempDir, kafka: &[(&str, &str)], next: u64) -> Self {
+    fn build(
+        dir: tempfile::TempDir,
+        kafka: &[(&str, &str)],
+        next: u64,
+        letters: dead::Config,
+    ) -> Self {
         let spool_config = spool::Config {
             max_size: 1 << 30,
             min_free: 0,
@@ -78,7 +95,8 @@ impl Rig {
             max_bytes_per_second: None,
             grace: Duration::from_secs(10),
         };
-        let (forwarder, monitor) = Forwarder::new(config, spool.reader).unwrap();
+        let letters = dead::Store::open(&spool_config.dir, letters);
+        let (forwarder, monitor) = Forwarder::new(config, spool.reader, letters).unwrap();
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let forwarder = std::thread::spawn(move || {
             let runtime =
@@ -144,6 +162,11 @@ impl Rig {
             assert!(start.elapsed() < PATIENCE, "never {what}: {look:?}");
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
+    }
+
+    /// The spool's directory.
+    pub fn spool(&self) -> &Path {
+        &self.config.dir
     }
 
     pub async fn until_all_delivered(&self) {
@@ -216,6 +239,12 @@ pub fn read_timestamp(servers: &str, number: u64) -> Millis {
 /// Reads the topic from its beginning until every number below `all` was seen, and checks
 /// that for each key the first occurrences come in order. Gives how many were repeats.
 pub fn read_all(servers: &str, all: u64) -> u64 {
+    read_all_but(servers, all, all)
+}
+
+/// The same, where one number must not be there.
+pub fn read_all_but(servers: &str, end: u64, missing: u64) -> u64 {
+    let all = if missing < end { end - 1 } else { end };
     let consumer = reader(servers);
     let (mut seen, mut ids, mut highest) = (BTreeSet::new(), BTreeMap::new(), BTreeMap::new());
     let (mut repeats, start) = (0, Instant::now());
@@ -230,6 +259,7 @@ pub fn read_all(servers: &str, all: u64) -> u64 {
             .iter()
             .map(|header| (header.key, std::str::from_utf8(header.value.unwrap()).unwrap()))
             .collect();
+        assert_ne!(number, missing);
         assert_eq!(headers["waystation-box"], "depot-7");
         assert_eq!(headers.contains_key("waystation-clock"), number % 2 == 1);
         let id = headers["waystation-id"].to_owned();

@@ -3,6 +3,7 @@
 use super::*;
 use crate::admin::metrics::{Format, render};
 use crate::config;
+use crate::dead;
 use crate::forward::Forwarder;
 use crate::ingest::Server;
 use crate::record::Sequence;
@@ -19,7 +20,8 @@ fn with_facts(change: impl FnOnce(&mut OpenReport), look: impl FnOnce(&Facts)) {
     let Spool { writer, reader, acks: _acks, mut report } =
         spool::open(config.spool.clone()).unwrap();
     change(&mut report);
-    let (_forwarder, monitor) = Forwarder::new(config.forward.clone(), reader).unwrap();
+    let letters = dead::Store::open(&config.spool.dir, config.dead);
+    let (_forwarder, monitor) = Forwarder::new(config.forward.clone(), reader, letters).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let _inside = runtime.enter();
     let server = Server::bind(config.ingest.clone(), writer.clone()).unwrap();

@@ -4,14 +4,14 @@
 //!   beside a running service;
 //! - `export --remove`, `import`: change what waits, through the service when one runs, else by
 //!   opening the spool (`door.rs`); `repair` does what a start does;
-//! - `place.rs`: which directory, and what to say when it cannot be read.
+//! - `place.rs`: which directory, and what to say when it cannot be read; `output.rs`: where lines go.
 
 mod door;
 mod export;
 mod import;
 mod ls;
-mod output;
-mod place;
+pub mod output;
+pub mod place;
 mod repair;
 mod verify;
 

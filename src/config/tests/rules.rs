@@ -120,6 +120,7 @@ fn values_out_of_bounds_are_refused_with_the_bounds() {
         ("spool", "max_size = \"1MiB\"", "from \"16MiB\" to \"1024TiB\""),
         ("spool", "min_free = \"2TiB\"", "from 0 bytes to \"1TiB\""),
         ("spool", "commit_delay = \"2s\"", "from \"0s\" to \"1s\""),
+        ("dead", "max_size = \"2TiB\"", "from 0 bytes to \"1TiB\""),
         ("spool", "max_pending = 1", "from \"64KiB\" to \"256MiB\""),
         ("forward", "max_in_flight = -1", "from 1 to 1000000"),
         ("forward", "max_bytes_per_second = 1", "at least \"1KiB\", or 0"),
@@ -128,6 +129,14 @@ fn values_out_of_bounds_are_refused_with_the_bounds() {
         let says = problem(&format!("[{table}]\n{line}\n"));
         assert!(says.contains("; it must be ") && says.contains(right), "{says}");
     }
+}
+
+#[test]
+fn dead_letters_take_a_quarter_of_the_spool_at_most() {
+    let dead = |text: &str| load(text).config.dead.max_size;
+    assert_eq!(dead(""), 64 << 20);
+    assert_eq!(dead("[spool]\nmax_size = \"100MiB\"\n"), 25 << 20);
+    assert_eq!(dead("[dead]\nmax_size = 0\n"), 0);
 }
 
 #[test]

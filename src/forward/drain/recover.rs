@@ -77,6 +77,7 @@ impl Forwarder {
                 );
                 self.start_over(now);
             }
+            Next::SetAside { at } => self.bury(at, &setback, now),
             Next::Stuck { reason, cause } => {
                 self.stand_still(Some(setback.at.unwrap_or(watermark)), reason, cause);
                 self.start_over(now + RETRY);

@@ -43,6 +43,7 @@ impl Forwarder {
                 rest = Some(Rest::Until(until));
                 break;
             }
+            self.letters.sending(&record);
             let route = self.routes.number(record.route);
             let headers: usize = record.headers.iter().map(|(k, v)| k.len() + v.len()).sum();
             let bytes = record.value.len() + record.key.map_or(0, <[u8]>::len) + headers;

@@ -43,6 +43,7 @@ impl Forwarder {
                 if outcome.is_ok()
                     && let Some(route) = self.window.delivered(sequence)
                 {
+                    self.letters.delivered(sequence);
                     self.routes.count(route);
                 }
             }

@@ -7,7 +7,8 @@
 //! It deliberately does not know what follows from an answer.
 #![expect(unsafe_code, reason = "the rdkafka crate wraps neither this question nor its answer")]
 
-use super::{Client, failure_of};
+use super::Client;
+use super::codes::failure_of;
 use crate::forward::verdict::Failure;
 use rdkafka::bindings as c;
 use rdkafka::error::RDKafkaErrorCode;

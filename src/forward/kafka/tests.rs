@@ -27,6 +27,14 @@ fn an_error_names_where_to_look() {
 }
 
 #[test]
+fn of_a_batch_only_the_record_that_the_broker_names_is_invalid() {
+    use crate::forward::verdict::Verdict;
+    use RDKafkaErrorCode as Code;
+    assert_eq!(failure_of(Code::InvalidRecord).verdict(), Verdict::DeadLetter);
+    assert_eq!(failure_of(Code::InvalidDifferentRecord).verdict(), Verdict::Resend);
+}
+
+#[test]
 fn a_producer_without_kafka_says_so_and_is_gone_soon_after_it_is_retired() {
     // Port 9 of the loopback: nobody listens there.
     let producer = Producer::new(&properties(&[("bootstrap.servers", "127.0.0.1:9")])).unwrap();

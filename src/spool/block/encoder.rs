@@ -1,6 +1,6 @@
 //! From a draft to a block's bytes (the layout is in `block.rs`).
 
-use super::{Draft, HEADER_LEN, MAGIC, MAX_RAW, MAX_ROUTES, VERSION};
+use super::{Block, Draft, HEADER_LEN, MAGIC, MAX_RAW, MAX_ROUTES, VERSION};
 use crate::record::{Epoch, Sequence};
 use crate::spool::wire;
 
@@ -73,5 +73,14 @@ impl Encoder {
         let packed = self.zstd.compress_to_buffer(&draft.raw, &mut out[HEADER_LEN..])?;
         out.truncate(HEADER_LEN + packed);
         Ok(())
+    }
+}
+
+impl Block {
+    /// The bytes of a block of the records given out, each at its sequence and with its id.
+    pub fn encode(&self) -> std::io::Result<Vec<u8>> {
+        let mut draft = Draft::default();
+        (self.first().0..self.end().0).for_each(|sequence| draft.copy(self, Sequence(sequence)));
+        Ok(Encoder::new()?.encode(self.epoch(), self.first(), &mut draft)?.to_vec())
     }
 }

@@ -1,0 +1,76 @@
+//! `waystation dead show`: one letter whole, for a person.
+
+use super::letters::{Letters, Place, Which};
+use crate::cli::{exit, terminal};
+use crate::dead::Letter;
+use crate::record::Millis;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The record's sequence in this spool, or its id
+    #[arg(value_name = "SEQUENCE|ID")]
+    which: Which,
+    #[command(flatten)]
+    place: Place,
+}
+
+pub fn run(args: &Args, config: &Path) -> u8 {
+    let mut letters = match Letters::find(&args.place, config, &[args.which]) {
+        Ok(letters) => letters,
+        Err(code) => return code,
+    };
+    let mut text = String::new();
+    let read = letters.each(|letter| {
+        text.push_str(&whole(letter));
+        Ok(())
+    });
+    if let Err(error) = read {
+        return terminal::written(Err(error));
+    }
+    if text.is_empty() && letters.unreadable == 0 {
+        terminal::complain(&"there is no such dead letter; `waystation dead ls` lists them");
+    }
+    if text.is_empty() { exit::FAILURE } else { terminal::answer(&text) }
+}
+
+fn whole(letter: &Letter) -> String {
+    let record = letter.record();
+    let shown = |bytes: &[u8]| match std::str::from_utf8(bytes) {
+        Ok(text) => text.escape_debug().to_string(),
+        Err(_) => format!("{} bytes that are no text", bytes.len()),
+    };
+    let doubted = if record.received.clock_synchronised { "" } else { " (the clock was wrong)" };
+    let key = record.key.map_or_else(|| "none".to_owned(), shown);
+    let mut lines = vec![
+        ("sequence", record.sequence.to_string()),
+        ("id", record.id.to_string()),
+        ("dead since", time(letter.at)),
+        ("reason", letter.reason.clone()),
+        ("path", record.route.path.clone()),
+        ("topic", record.route.topic.clone()),
+        ("key", key),
+        ("received", format!("{}{doubted}", time(record.received.at))),
+        ("timestamp", time(record.timestamp)),
+    ];
+    let headers = record.headers.iter();
+    lines.extend(headers.map(|(name, value)| ("header", format!("{name}: {}", shown(value)))));
+    let mut text = String::new();
+    for (name, value) in lines {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{name:<11} {value}");
+    }
+    let _ = writeln!(text, "{}", String::from_utf8_lossy(record.value));
+    text
+}
+
+/// As RFC 3339 in UTC; what that cannot express in milliseconds.
+fn time(at: Millis) -> String {
+    let since = u64::try_from(at.0).ok().map(Duration::from_millis);
+    match since.filter(|since| since.as_secs() < 253_402_300_800) {
+        Some(since) => humantime::format_rfc3339_millis(UNIX_EPOCH + since).to_string(),
+        None => format!("{} ms", at.0),
+    }
+}

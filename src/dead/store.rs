@@ -1,0 +1,168 @@
+//! Keeping letters, and taking one back.
+//!
+//! A letter is written to a file beside its name, synced, renamed, and its directory synced; so is
+//! the directory above, since nobody knows whether the one that made `dead/` came to do that. What
+//! a crash leaves beside a name is removed when the store is opened the next time.
+//!
+//! Nothing is remembered between two letters: what is there is looked at each time, so that
+//! whoever removes a file by hand makes room by it. Each letter has cost a way to Kafka and back.
+
+use super::letter::{Letter, Name};
+use super::look::{counted, list};
+use super::place;
+use crate::status::words;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// Letters at once, at most, however small.
+const MOST: usize = 16_384;
+/// The end of the name of a letter that is not finished.
+const UNFINISHED: &str = ".new";
+
+/// What the operator sets under `[dead]`.
+#[derive(Debug, Clone, Copy)]
+pub struct Config {
+    /// Bytes of all letters, at most, each counted in whole 4 KiB.
+    pub max_size: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { max_size: 64 << 20 }
+    }
+}
+
+/// Why a letter was not kept.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeepError {
+    #[error(
+        "the dead letters are full ({}, {} of {}): take letters out of {}, or raise max_size under \
+         [dead]",
+        words::count(*letters as u64, "letter"),
+        words::bytes(*bytes),
+        words::bytes(*max),
+        dir.display()
+    )]
+    Full { dir: PathBuf, letters: usize, bytes: u64, max: u64 },
+    #[error("cannot write to {}: {source}; look at the disk and at who owns that directory", path.display())]
+    Io { path: PathBuf, source: io::Error },
+}
+
+/// The letters of one spool. Only the one who has the spool's lock may have one.
+#[derive(Debug)]
+pub struct Store {
+    spool: PathBuf,
+    max_size: u64,
+    most: usize,
+}
+
+impl Store {
+    /// The store of the spool in `spool`, which the caller has open. Nothing is made before the
+    /// first letter.
+    pub fn open(spool: &Path, config: Config) -> Self {
+        let store = Self { spool: spool.to_owned(), max_size: config.max_size, most: MOST };
+        if let Err(error) = store.tidy() {
+            // It is in nobody's way: the next start tries again.
+            tracing::warn!("cannot tidy {}: {error}", place(spool).display());
+        }
+        store
+    }
+
+    /// Removes what a crash kept from being finished.
+    fn tidy(&self) -> io::Result<()> {
+        let entries = match fs::read_dir(place(&self.spool)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other?,
+        };
+        for entry in entries {
+            let path = entry?.path();
+            if is_unfinished(&path) {
+                fs::remove_file(path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The names of all letters, in the order of their places.
+    pub fn names(&self) -> io::Result<Vec<Name>> {
+        Ok(list(&self.spool)?.into_iter().map(|found| found.name).collect())
+    }
+
+    /// Keeps the letter, in the place of an earlier one of the same name. `Ok` means that it
+    /// survives a power cut; on an error an earlier one is as it was, or replaced.
+    pub fn keep(&self, letter: &Letter) -> Result<(), KeepError> {
+        let dir = place(&self.spool);
+        let failed = |source| KeepError::Io { path: dir.clone(), source };
+        let others = list(&self.spool).map_err(failed)?;
+        let others = others.into_iter().filter(|found| found.name != letter.name());
+        let (letters, bytes) = others.fold((0, 0_u64), |(n, sum), found| {
+            (n + 1, sum.saturating_add(found.bytes)) //
+        });
+        let more = counted(letter.bytes().len() as u64);
+        if letters >= self.most || bytes.saturating_add(more) > self.max_size {
+            let max = self.max_size;
+            return Err(KeepError::Full { dir, letters, bytes, max });
+        }
+        self.write(&dir, letter).map_err(failed)
+    }
+
+    fn write(&self, dir: &Path, letter: &Letter) -> io::Result<()> {
+        let made = match fs::create_dir(dir) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            made => made.is_ok(),
+        };
+        if let Err(error) = sync(&self.spool) {
+            // The next one makes it anew: a later sync says nothing of what this one has dropped.
+            let _ = if made { fs::remove_dir(dir) } else { Ok(()) };
+            return Err(error);
+        }
+        let name = letter.name().to_string();
+        let unfinished = dir.join(format!("{name}{UNFINISHED}"));
+        // A new one, never the one whose sync has failed: what that left is unknown.
+        match fs::remove_file(&unfinished) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let write = || {
+            let mut file = File::options().write(true).create_new(true).open(&unfinished)?;
+            file.write_all(letter.bytes())?;
+            file.sync_all()?;
+            fs::rename(&unfinished, dir.join(&name))
+        };
+        if let Err(error) = write() {
+            // It holds room that others need; else the next start removes it.
+            let _ = fs::remove_file(&unfinished);
+            return Err(error);
+        }
+        sync(dir)
+    }
+
+    /// Takes a letter out; one that is not there is out. `Ok` means that it stays out at a power
+    /// cut.
+    pub fn take_back(&self, name: &Name) -> io::Result<()> {
+        let dir = place(&self.spool);
+        match fs::remove_file(dir.join(name.to_string())) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        match sync(&dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn is_unfinished(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    name.strip_suffix(UNFINISHED).and_then(Name::parse).is_some()
+}
+
+/// Makes a directory's entries survive a power cut.
+fn sync(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests;

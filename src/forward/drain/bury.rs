@@ -1,0 +1,98 @@
+//! What becomes of a record that Kafka can never take?
+//!
+//! It is kept as a dead letter, that is listed in the spool's books, and only then the watermark
+//! passes it: whatever happens between, the record is in the spool or among the letters, and is
+//! counted once. A crash after the letter leaves the record to be sent again: it is refused
+//! again, and its letter replaced; or Kafka takes it by now, and the letter is taken back before the
+//! watermark passes it. Where it cannot be kept nothing is dropped: it is a standstill.
+//!
+//! It deliberately does not know why a record is refused, nor how a letter is kept.
+
+use super::Forwarder;
+use crate::dead::{self, Letter, Name};
+use crate::forward::RETRY;
+use crate::forward::setback::{Setback, not_set_aside};
+use crate::record::{Millis, Record, Sequence};
+use crate::spool::SpoolReader;
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+/// The store, and the letters in it whose records still wait in the spool.
+#[derive(Debug)]
+pub struct Letters {
+    store: dead::Store,
+    /// A crash, or a failure, came between the letter and its listing in the books.
+    unlisted: BTreeMap<Sequence, Name>,
+}
+
+impl Letters {
+    pub fn new(store: dead::Store, reader: &SpoolReader) -> Self {
+        let names = store.names().unwrap_or_else(|error| {
+            // Until the next start a letter may stand there whose record Kafka takes after all.
+            tracing::warn!("cannot list the dead letters: {error}");
+            Vec::new()
+        });
+        let waits = |name: &Name| !reader.is_done_with(name.place);
+        let unlisted = names.into_iter().filter(waits).map(|name| (name.place, name)).collect();
+        Self { store, unlisted }
+    }
+
+    /// The record is sent (again). One of another id has only the place of the letter's.
+    pub fn sending(&mut self, record: &Record<'_>) {
+        if self.unlisted.get(&record.sequence).is_some_and(|name| *name != Name::of(record)) {
+            self.unlisted.remove(&record.sequence);
+        }
+    }
+
+    /// Kafka has the record after all: it is no dead letter.
+    pub fn delivered(&mut self, sequence: Sequence) {
+        let Some(name) = self.unlisted.remove(&sequence) else { return };
+        match self.store.take_back(&name) {
+            Ok(()) => tracing::info!("Kafka takes record {sequence} by now: no dead letter"),
+            Err(error) => tracing::warn!(
+                "record {sequence} was delivered, and its dead letter {name} cannot be removed: \
+                 {error}"
+            ),
+        }
+    }
+}
+
+impl Forwarder {
+    /// Sets the record at the watermark aside for good and goes on behind it; where that fails,
+    /// stands still before it.
+    pub(super) fn bury(&mut self, at: Sequence, setback: &Setback, now: Instant) {
+        match self.set_aside(at, setback) {
+            Ok(()) => self.start_over(now),
+            Err(why) => {
+                self.stand_still(Some(at), not_set_aside(setback, &why), None);
+                self.start_over(now + RETRY);
+            }
+        }
+    }
+
+    fn set_aside(&mut self, at: Sequence, setback: &Setback) -> Result<(), String> {
+        self.reader.rewind(at);
+        let unread = |why: &dyn std::fmt::Display| format!("it cannot be read: {why}");
+        let block = self.reader.next_block().map_err(|error| unread(&error))?;
+        // Lost or removed meanwhile, as the next reading will show.
+        let Some(block) = block else { return Ok(()) };
+        let letter = Letter::new(&block, at, &setback.failure.to_string(), Millis::now());
+        let Some(letter) = letter.map_err(|error| unread(&error))? else { return Ok(()) };
+        self.letters.store.keep(&letter).map_err(|error| error.to_string())?;
+        self.letters.unlisted.insert(at, letter.name());
+        self.reader.set_aside(at).map_err(|error| {
+            format!("the spool cannot write down that it is a dead letter: {error}")
+        })?;
+        self.letters.unlisted.remove(&at);
+        let record = letter.record();
+        tracing::warn!(
+            "record {at} ({}) for topic {:?} is a dead letter now: {}",
+            record.id,
+            record.route.topic,
+            letter.reason
+        );
+        self.window.skip(at, at.plus(1));
+        self.pass_watermark();
+        Ok(())
+    }
+}

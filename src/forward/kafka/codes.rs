@@ -1,0 +1,60 @@
+//! What do librdkafka's codes mean, in our own words?
+//!
+//! It deliberately does not decide what to do about them: `verdict.rs` does.
+
+use crate::forward::verdict::Failure;
+use crate::status::Cause;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+/// Where an operator has to look for an error of a connection.
+pub fn cause(code: RDKafkaErrorCode, text: &str) -> Cause {
+    use RDKafkaErrorCode as Code;
+    match code {
+        Code::Resolve => Cause::Dns,
+        Code::SSL => Cause::Tls,
+        Code::Authentication
+        | Code::SaslAuthenticationFailed
+        | Code::UnsupportedSASLMechanism
+        | Code::IllegalSASLState => Cause::Login,
+        Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed => Cause::Authorization,
+        Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::InvalidTopic => Cause::Topic,
+        // A broker that refuses our certificate closes the connection; only the text says why.
+        _ if text.contains("certificate") || text.contains("SSL") => Cause::Tls,
+        _ => Cause::Network,
+    }
+}
+
+/// Why a record was not delivered.
+pub fn failure(error: &KafkaError) -> Failure {
+    error.rdkafka_error_code().map_or_else(|| Failure::Other(error.to_string()), failure_of)
+}
+
+/// The same, of the code alone.
+pub fn failure_of(code: RDKafkaErrorCode) -> Failure {
+    use RDKafkaErrorCode as Code;
+    match code {
+        Code::MessageTimedOut | Code::OperationTimedOut | Code::RequestTimedOut => {
+            Failure::TimedOut
+        }
+        // The last: nothing is the matter with it, but with another one of its batch.
+        Code::PurgeQueue | Code::PurgeInflight | Code::InvalidDifferentRecord => Failure::Purged,
+        Code::Fatal | Code::GaplessGuarantee => Failure::Fatal(code.to_string()),
+        Code::UnknownTopic
+        | Code::UnknownTopicOrPartition
+        | Code::UnknownPartition
+        | Code::InvalidTopic => Failure::UnknownTopic,
+        Code::TopicAuthorizationFailed => Failure::TopicDenied,
+        Code::ClusterAuthorizationFailed => Failure::ClusterDenied,
+        Code::Authentication | Code::SaslAuthenticationFailed => Failure::LoginRefused,
+        Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize => {
+            Failure::TooLarge
+        }
+        Code::InvalidMessage
+        | Code::InvalidRecord
+        | Code::PolicyViolation
+        | Code::UnsupportedForMessageFormat => Failure::Invalid(code.to_string()),
+        Code::InvalidTimestamp => Failure::BadTimestamp,
+        Code::NotEnoughReplicas | Code::NotEnoughReplicasAfterAppend => Failure::TooFewReplicas,
+        other => Failure::Other(other.to_string()),
+    }
+}

@@ -1,0 +1,153 @@
+//! Of many records one is too large for its topic: is it alone set aside, whatever is killed?
+
+use crate::broker::{Broker, Door};
+use crate::logins::site;
+use crate::support::client::{Connection, post};
+use crate::support::fleet::{Fate, Sent, large_message, message};
+use crate::support::service::Site;
+use crate::support::{PATIENCE, mb};
+use bytes::Bytes;
+use hyper::StatusCode;
+use prost::Message as _;
+use std::fs;
+use std::time::{Duration, Instant};
+use waystation::dead;
+use waystation::status::KafkaState;
+
+const RECORDS: u64 = 3_000;
+/// The record that the topic does not take.
+const CULPRIT: u64 = 1_500;
+const LARGEST: &str = "20000";
+const LARGER: usize = 30_000;
+const KILLS: u32 = 8;
+
+/// All of one device, one after the other, so that they are of one key and in order.
+fn post_all(site: &Site) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut connection = Connection::new(site.ingest);
+        for number in 1..=RECORDS {
+            let message = match number {
+                CULPRIT => large_message(0, number, LARGER),
+                _ => message(0, number),
+            };
+            assert!(connection.connect().await);
+            let answer = connection.send(post(Bytes::from(message.encode_to_vec()))).await.unwrap();
+            assert_eq!(answer.status, StatusCode::OK);
+        }
+    });
+}
+
+/// What the consumer must have seen: all but the culprit, which it must not.
+fn sent() -> Sent {
+    let fate = |number| match number {
+        CULPRIT => Fate::Refused(StatusCode::PAYLOAD_TOO_LARGE),
+        _ => Fate::Acknowledged,
+    };
+    Sent { fates: vec![(1..=RECORDS).map(fate).collect()] }
+}
+
+/// A backlog of all of them, for a topic of this name, made while the broker is away.
+fn backlog(broker: &mut Broker, topic: &str) -> Site {
+    broker.topic(topic, 1, &[("max.message.bytes", LARGEST)]);
+    broker.take_away();
+    let site = site(broker, Door::Plain, topic);
+    let service = site.start();
+    post_all(&site);
+    assert_eq!(service.status().ledger.spooled, RECORDS);
+    service.stop();
+    site
+}
+
+/// The books, the one letter and what arrived, once all is done.
+fn judge(broker: &Broker, topic: &str, site: &Site) {
+    let reader = broker.read_along(topic, 1);
+    let service = site.start();
+    let start = Instant::now();
+    let status = service.until_status("all is sent or set aside", |status| {
+        assert_ne!(status.kafka.state, KafkaState::Paused, "{status:#?}");
+        status.ledger.spooled == 0
+    });
+    let took = start.elapsed().as_secs_f64();
+    let compared = reader.compared(&sent(), PATIENCE);
+    let memory = mb(service.memory().highest);
+    println!("{topic}: {compared}; after {took:.1} s; {memory} (VmHWM); {}", status.sentence);
+    let ledger = status.ledger;
+    assert!(ledger.balances(), "{ledger:?}");
+    assert_eq!((ledger.accepted, ledger.dead), (RECORDS, 1), "{ledger:?}");
+    assert_eq!(ledger.delivered, RECORDS - 1, "{ledger:?}");
+    let found = dead::list(&site.spool()).unwrap();
+    assert_eq!(found.len(), 1, "{found:?}");
+    let letter = dead::read(&found[0]).unwrap().unwrap();
+    let value: serde_json::Value = serde_json::from_slice(letter.record().value).unwrap();
+    assert_eq!(value["sequence"], CULPRIT.to_string());
+    assert!(letter.reason.contains("raise its max.message.bytes"), "{}", letter.reason);
+    println!("{topic}: {}: {}", letter.name(), letter.reason);
+    service.stop();
+}
+
+/// A record that a tracker cannot send, in the way of an import: without a key.
+fn lines() -> String {
+    let line = |number| {
+        let key = if number == KEYLESS { "null" } else { "\"tracker-0\"" };
+        format!(
+            "{{\"sequence\":0,\"id\":\"00000000deadbeef:{number}\",\"received\":\
+             \"2026-01-01T00:00:00.000Z\",\"timestamp\":1767225600000,\"path\":\"/endpoint\",\
+             \"topic\":\"compacted\",\"key\":{key},\"headers\":{{}},\"value\":\
+             {{\"deviceId\":\"tracker-0\",\"sequence\":\"{number}\"}}}}\n"
+        )
+    };
+    (1..=FEW).map(line).collect()
+}
+
+const FEW: u64 = 100;
+const KEYLESS: u64 = 50;
+
+/// Fails where the broker's error for it is an unknown one, and where those that shared its batch go
+/// with it.
+#[test]
+fn a_record_without_a_key_for_a_compacted_topic_is_dead_and_its_neighbours_are_not() {
+    let Some(broker) = Broker::start() else { return };
+    broker.topic("compacted", 1, &[("cleanup.policy", "compact")]);
+    let reader = broker.read_along("compacted", 1);
+    let site = site(&broker, Door::Plain, "compacted");
+    let file = site.root().join("lines.ndjson");
+    fs::write(&file, lines()).unwrap();
+    let imported = site.command("spool").arg("import").arg(&file).output().unwrap();
+    assert!(imported.status.success(), "{imported:?}");
+    let service = site.start();
+    let status = service.until_status("all is sent or set aside", |status| {
+        assert_ne!(status.kafka.state, KafkaState::Paused, "{status:#?}");
+        status.ledger.spooled == 0
+    });
+    assert_eq!((status.ledger.dead, status.ledger.delivered), (1, FEW - 1), "{status:#?}");
+    let fate = |number| match number {
+        KEYLESS => Fate::Refused(StatusCode::BAD_REQUEST),
+        _ => Fate::Acknowledged,
+    };
+    let sent = Sent { fates: vec![(1..=FEW).map(fate).collect()] };
+    println!("compacted: {}; {}", reader.compared(&sent, PATIENCE), status.sentence);
+    let found = dead::list(&site.spool()).unwrap();
+    let letter = dead::read(&found[0]).unwrap().unwrap();
+    assert_eq!((found.len(), letter.record().key), (1, None));
+    assert_eq!(letter.name().id.sequence.0, KEYLESS);
+    println!("compacted: {}", letter.reason);
+    service.stop();
+}
+
+#[test]
+fn only_the_record_that_is_too_large_is_dead_and_its_neighbours_arrive_in_order() {
+    let Some(mut broker) = Broker::start() else { return };
+    let site = backlog(&mut broker, "large");
+    broker.give_back();
+    judge(&broker, "large", &site);
+
+    let site = backlog(&mut broker, "large-and-killed");
+    broker.give_back();
+    for _ in 0..KILLS {
+        let service = site.start();
+        std::thread::sleep(Duration::from_millis(fastrand::u64(100..4_000)));
+        service.kill();
+    }
+    judge(&broker, "large-and-killed", &site);
+}

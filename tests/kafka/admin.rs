@@ -1,6 +1,7 @@
 //! What an administrator does to a cluster: topics, their settings, access rules.
 
 use crate::broker::{Broker, Door, FOLLOWER};
+use crate::support::{PATIENCE, until};
 use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier,
     TopicReplication,
@@ -9,9 +10,11 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 
 impl Broker {
-    /// Makes a topic.
+    /// Makes a topic. Kafka itself would choose among all nodes, and a follower does not stay.
     pub fn topic(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) {
-        self.make(NewTopic::new(name, partitions, TopicReplication::Fixed(1)), settings);
+        let here = &[self.node()][..];
+        let replicas = vec![here; usize::try_from(partitions).unwrap()];
+        self.make(NewTopic::new(name, partitions, TopicReplication::Variable(&replicas)), settings);
     }
 
     fn make<'a>(&self, mut topic: NewTopic<'a>, settings: &'a [(&str, &str)]) {
@@ -21,6 +24,12 @@ impl Broker {
         let (admin, options) = (self.admin(), AdminOptions::new());
         let made = wait_for(admin.create_topics([&topic], &options)).unwrap();
         assert_eq!(made, [Ok(topic.name.to_owned())]);
+        // A client that asks before that asks again in minutes only.
+        until("every partition of the topic is led", || {
+            let known = admin.inner().fetch_metadata(Some(topic.name), PATIENCE).unwrap();
+            let partitions = known.topics()[0].partitions();
+            !partitions.is_empty() && partitions.iter().all(|partition| partition.leader() >= 0)
+        });
     }
 
     pub fn delete_topic(&self, name: &str) {
@@ -29,10 +38,12 @@ impl Broker {
         assert_eq!(gone, [Ok(name.to_owned())]);
     }
 
-    /// The topic has so many partitions from now on.
-    pub fn add_partitions(&self, topic: &str, partitions: usize) {
+    /// The topic has so many partitions more from now on.
+    pub fn add_partitions(&self, topic: &str, before: usize, more: usize) {
         let (admin, options) = (self.admin(), AdminOptions::new());
-        let more = [NewPartitions::new(topic, partitions)];
+        let here = &[self.node()][..];
+        let replicas = vec![here; more];
+        let more = [NewPartitions::new(topic, before + more).assign(&replicas)];
         let added = wait_for(admin.create_partitions(&more, &options)).unwrap();
         assert_eq!(added, [Ok(topic.to_owned())]);
     }

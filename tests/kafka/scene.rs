@@ -13,7 +13,8 @@ use crate::table::Row;
 use std::time::{Duration, Instant};
 use waystation::status::Snapshot;
 
-const DEVICES: usize = 8;
+/// How many devices of the fleet post.
+pub const DEVICES: usize = 8;
 /// Between two messages of a device.
 const PAUSE: Duration = Duration::from_millis(60);
 /// How soon what is acknowledged after the cause's end must arrive.
@@ -39,8 +40,8 @@ pub struct Scene {
     read: Witness,
     status: Vec<String>,
     back_after: Option<Duration>,
-    /// Messages that were posted and acknowledged beside the fleet's, one a device.
-    pub others: usize,
+    /// Messages that were posted and acknowledged beside the fleet's, which nobody is to read.
+    pub dead: u64,
 }
 
 impl Scene {
@@ -58,13 +59,8 @@ impl Scene {
             read: Witness::default(),
             status: Vec::new(),
             back_after: None,
-            others: 0,
+            dead: 0,
         }
-    }
-
-    /// How many devices post.
-    pub fn devices(&self) -> usize {
-        DEVICES + self.others
     }
 
     /// From here on this one reads as well.
@@ -132,8 +128,7 @@ impl Scene {
 
     /// Nothing is missing, in order; the row.
     pub fn end(mut self) {
-        let mut sent = self.fleet.stop();
-        sent.fates.extend((0..self.others).map(|_| vec![Fate::Acknowledged]));
+        let sent = self.fleet.stop();
         let acknowledged = sent.count(Fate::Acknowledged);
         let failure = self.failure;
         assert_eq!(sent.count(Fate::Unanswered) + sent.refusals().len() as u64, 0, "{failure}");
@@ -150,7 +145,8 @@ impl Scene {
         println!("{failure}: {compared}");
         let ledger =
             self.service.until_status("all is delivered", |s| s.ledger.spooled == 0).ledger;
-        assert_eq!((ledger.delivered, ledger.lost), (acknowledged, 0), "{failure}");
+        let found = (ledger.delivered, ledger.dead, ledger.lost);
+        assert_eq!(found, (acknowledged, self.dead, 0), "{failure}");
         let memory = self.service.memory().highest;
         assert!(memory < MEMORY, "{failure}: {}", mb(memory));
         let log = self.site.log();

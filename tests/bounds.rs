@@ -9,13 +9,12 @@ mod support;
 #[path = "support/tmpfs.rs"]
 mod tmpfs;
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
-use support::{append_all, read_all, segments, values, wait_until};
+use support::{Stop, append_all, du, read_all, segments, values, wait_until};
 use tmpfs::Tmpfs;
 use waystation::record::Sequence;
 use waystation::spool::{self, AppendError, Config, SpoolWriter, WhenFull};
@@ -24,19 +23,6 @@ const MIB: u64 = 1 << 20;
 const DISK: u64 = 48 * MIB;
 /// What the spool may take of it.
 const LIMIT: u64 = 24 * MIB;
-
-/// What `du` would say: what moves while it looks is counted once.
-fn du(path: &Path) -> u64 {
-    let (mut seen, mut waiting) = (BTreeMap::new(), vec![path.to_owned()]);
-    while let Some(path) = waiting.pop() {
-        let Ok(meta) = fs::symlink_metadata(&path) else { continue };
-        if meta.is_dir() {
-            waiting.extend(fs::read_dir(path).into_iter().flatten().flatten().map(|e| e.path()));
-        }
-        seen.insert(meta.ino(), meta.blocks() * 512);
-    }
-    seen.values().sum()
-}
 
 /// The worst that was seen.
 #[derive(Debug)]
@@ -56,15 +42,6 @@ fn watch(disk: &Tmpfs, dir: &Path, stop: &AtomicBool) -> Seen {
         std::thread::sleep(Duration::from_micros(500));
     }
     seen
-}
-
-/// Stops whoever looks at it, also when the test fails.
-struct Stop<'a>(&'a AtomicBool);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Relaxed);
-    }
 }
 
 /// What the thread that appends is told, and tells.

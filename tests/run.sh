@@ -53,12 +53,14 @@ note_duration() {
 require_rust build fmt clippy
 mapfile -t missing < <(missing_packages "${BUILD_PACKAGES[@]}")
 mapfile -t missing_for_checks < <(missing_packages \
-    shellcheck:shellcheck curl:curl debootstrap:debootstrap systemd-container:systemd-nspawn dpkg-dev:dpkg-shlibdeps \
+    shellcheck:shellcheck curl:curl debootstrap:debootstrap systemd-container:systemd-nspawn dpkg-dev:dpkg-shlibdeps)
+mapfile -t missing_for_kafka < <(missing_packages \
     default-jre-headless:java maven:mvn openssl:openssl krb5-kdc:krb5kdc krb5-admin-server:kadmin.local \
     libsasl2-modules-gssapi-mit)
 
 if can_be_root; then
-    missing+=("${missing_for_checks[@]}")
+    missing+=("${missing_for_checks[@]}" "${missing_for_kafka[@]}")
+    missing_for_kafka=()
 fi
 extra=''
 if ! [ -x target/tools/bin/cargo-deb ]; then extra="cargo-deb and its crates: about 15 MB to download, built into target/tools"; fi
@@ -93,13 +95,28 @@ shell_scripts() {
     shellcheck -x "${scripts[@]}"
 }
 
-# Without it the tests that need it say that they were left out.
 apache_kafka() { tests/kafka/fetch.sh; }
+
+# What is written for Java 17 would fail in every test, with a message of Java's own.
+java_is_enough() {
+    local version
+    version=$(java -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p')
+    [ "${version:-0}" -ge 17 ]
+}
 
 build_tests() { cargo test --locked --no-run; }
 
+# The tests that a log tells to be slow, and of which it knows no end.
+unfinished() {
+    awk '/^test .* has been running for over/ { slow[$2] } /^test .* \.\.\. / { delete slow[$2] }
+        END { for (name in slow) print "  " name }' "$1"
+}
+
 # How many tests a log of cargo test reports as: passed | failed | ignored.
 count() { awk -v word="$1" '/^test result:/ { for (i = 2; i <= NF; i++) if ($i ~ "^" word) n += $(i - 1) } END { print n + 0 }' "$2"; }
+
+# Twice what the tests take on 2 cores: what waits for ever is ended, and named.
+LONGEST=1600
 
 # Every test of cargo; each counts by itself.
 tests() {
@@ -108,7 +125,7 @@ tests() {
     # --show-output: a test that leaves something out says so in a line `skipped: why`,
     # which would be lost otherwise. On the terminal only one line a test is wanted.
     set +e
-    cargo test --locked --no-fail-fast -- --show-output 2>&1 | tee "$log" |
+    timeout --kill-after=10 "$LONGEST" cargo test --locked --no-fail-fast -- --show-output 2>&1 | tee "$log" |
         grep --line-buffered -E '^(test |running |     Running |   Doc-tests )'
     code=${PIPESTATUS[0]}
     set -e
@@ -116,7 +133,11 @@ tests() {
     ignored=$(count ignored "$log")
     passed=$((passed + $(count passed "$log")))
     failed=$((failed + tests_failed))
-    if [ "$code" -ne 0 ] && [ "$tests_failed" -eq 0 ]; then
+    if [ "$code" -eq 124 ] || [ "$code" -eq 137 ]; then
+        failed=$((failed + 1))
+        say "The tests were ended after $LONGEST s. Under way were, of those that had taken over 60 s:"
+        unfinished "$log"
+    elif [ "$code" -ne 0 ] && [ "$tests_failed" -eq 0 ]; then
         # A test program that did not live to report its result.
         failed=$((failed + 1))
     fi
@@ -156,13 +177,19 @@ else
     leave_out 'shell scripts: shellcheck is not installed'
 fi
 step 'lints' lints || true
-if command -v mvn >/dev/null; then
+# Without it the tests that need it say that they were left out.
+if [ ${#missing_for_kafka[@]} -gt 0 ]; then
+    leave_out "the tests with a real Kafka: not installed: ${missing_for_kafka[*]}"
+elif ! java_is_enough; then
+    leave_out 'the tests with a real Kafka: they need Java 17 or later'
+else
     step 'Apache Kafka for the tests' apache_kafka || true
 fi
 if step 'building the tests' build_tests; then
     tests
 fi
 step 'documentation' documentation || true
+outage=''
 if can_be_root; then
     begin_outage
 else
@@ -177,7 +204,7 @@ elif ! can_be_root; then
 else
     step 'the Debian package on a clean machine' package_on_a_clean_machine || true
 fi
-if can_be_root; then
+if [ -n "$outage" ]; then
     step 'an outage in 64 MB, begun before' end_outage || true
 fi
 

@@ -5,9 +5,12 @@
 
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use waystation::record::{Millis, NewRecord, Reception, RecordId, Route};
 use waystation::spool::{self, Append, AppendError, Config, Spool, SpoolWriter};
@@ -111,4 +114,26 @@ pub fn segments(dir: &Path) -> Vec<PathBuf> {
     let mut all: Vec<_> = entries.filter(is_segment).collect();
     all.sort();
     all
+}
+
+/// What `du` would say: what moves while it looks is counted once.
+pub fn du(path: &Path) -> u64 {
+    let (mut seen, mut waiting) = (BTreeMap::new(), vec![path.to_owned()]);
+    while let Some(path) = waiting.pop() {
+        let Ok(meta) = fs::symlink_metadata(&path) else { continue };
+        if meta.is_dir() {
+            waiting.extend(fs::read_dir(path).into_iter().flatten().flatten().map(|e| e.path()));
+        }
+        seen.insert(meta.ino(), meta.blocks() * 512);
+    }
+    seen.values().sum()
+}
+
+/// Stops whoever looks at it, also when the test fails.
+pub struct Stop<'a>(pub &'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
 }

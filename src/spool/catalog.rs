@@ -49,8 +49,11 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// From what was found at the start, in the order of the sequences.
-    pub fn new(entries: Vec<Entry>) -> Self {
+    /// From what was found at the start, in the order of the sequences. Found together, they are of
+    /// one age: or the repacker would take some for old enough and their neighbours not yet.
+    pub fn new(mut entries: Vec<Entry>) -> Self {
+        let now = Instant::now();
+        entries.iter_mut().for_each(|entry| entry.since = now);
         Self { entries, aside: 0, replaced: Vec::new() }
     }
 
@@ -245,6 +248,15 @@ mod tests {
             [Some(0), Some(0), Some(20), Some(20)]
         );
         assert_eq!(first(30), None);
+    }
+
+    /// Fails when [`Catalog::new`] leaves each its own time.
+    #[test]
+    fn what_is_found_at_a_start_is_of_one_age() {
+        let first = sealed(0, 10);
+        std::thread::sleep(std::time::Duration::from_millis(1));
+        let catalog = Catalog::new(vec![first, sealed(10, 20)]);
+        assert_eq!(catalog.entries()[0].since, catalog.entries()[1].since);
     }
 
     #[test]

@@ -53,7 +53,9 @@ impl Catalog {
     /// one age: or the repacker would take some for old enough and their neighbours not yet.
     pub fn new(mut entries: Vec<Entry>) -> Self {
         let now = Instant::now();
-        entries.iter_mut().for_each(|entry| entry.since = now);
+        for entry in &mut entries {
+            entry.since = now;
+        }
         Self { entries, aside: 0, replaced: Vec::new() }
     }
 

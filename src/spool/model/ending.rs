@@ -31,7 +31,7 @@ impl Trial {
             segment_bytes: self.segment_bytes,
             ..Config::new(&self.dir)
         };
-        let opened = open_on(config, stores);
+        let opened = open_on(config, stores, None);
         let opened = opened.map_err(|error| TestCaseError::fail(error.to_string()))?;
         let Spool { writer, reader, acks, report } = opened;
         let acks = self.runtime.spawn(acks.run());
@@ -172,6 +172,9 @@ impl Trial {
         if let Some(from) = vanished {
             let at_least = from.max(self.model.mark);
             prop_assert!((at_least..=self.model.len()).contains(&accepted), "{}", accepted);
+            // The disk knew nothing of their delivery, and a start that was interrupted has listed
+            // them as lost without telling anybody.
+            self.model.undeliver(from.max(durable), accepted, report.ledger.delivered);
             self.model.change(from, accepted, State::Lost);
             self.model.forget(accepted);
         }

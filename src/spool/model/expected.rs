@@ -113,6 +113,15 @@ impl Model {
         }
     }
 
+    /// No more than `delivered` are: of `first` to `end` (exclusive) the last ones are not.
+    pub fn undeliver(&mut self, first: u64, end: u64, delivered: u64) {
+        for sequence in (first..end.min(self.len())).rev() {
+            if self.is(sequence, State::Delivered) && self.ledger().delivered > delivered {
+                self.at(sequence).state = State::Spooled;
+            }
+        }
+    }
+
     /// Records from `end` on were never known for sure: their sequences are assigned anew.
     pub fn forget(&mut self, end: u64) {
         self.records.truncate(usize::try_from(end).unwrap());

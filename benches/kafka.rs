@@ -118,6 +118,7 @@ fn properties(servers: String) -> BTreeMap<String, String> {
         box_name: BOX.to_owned(),
         max_in_flight: 20_000,
         max_bytes_per_second: None,
+        hold_after: Duration::from_secs(30),
         grace,
     };
     config.properties()

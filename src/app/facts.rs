@@ -12,7 +12,7 @@ use crate::forward::Monitor;
 use crate::ingest::Stats;
 use crate::ledger::Ledger;
 use crate::record::{Millis, Route};
-use crate::spool::{self, AppendError, OpenReport, SpoolWriter};
+use crate::spool::{self, AppendError, Depth, OpenReport, SpoolWriter};
 use crate::status::rates::{Counters, Rates, age_seconds};
 use crate::status::{self, IngestState, KafkaState, Snapshot, Verdict, words};
 use std::fs;
@@ -98,7 +98,7 @@ impl Facts {
 
     /// Reads the counters for the rates; called about once a second.
     pub fn sample(&self) {
-        let (depth, ledger) = (self.writer.depth(), self.writer.ledger());
+        let (depth, ledger) = (self.writer.depth(), self.books());
         let counters = Counters {
             accepted: ledger.accepted,
             delivered: self.monitor.look().delivered,
@@ -114,8 +114,31 @@ impl Facts {
         self.rates().feed(self.started.elapsed(), counters);
     }
 
+    /// With those of the topics that are held.
+    fn books(&self) -> Ledger {
+        self.monitor.books(self.writer.ledger())
+    }
+
     fn rates(&self) -> std::sync::MutexGuard<'_, Rates> {
         self.rates.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The main spool's, and what waits in those of held topics. (What these take on the disk is
+    /// part of what that one takes.)
+    fn depth(&self) -> Depth {
+        let mut whole = self.writer.depth();
+        for held in self.monitor.held_topics(STUCK) {
+            let Some(depth) = held.depth else { continue };
+            whole.records = (whole.records + depth.records).saturating_sub(held.ahead);
+            whole.bytes += depth.bytes;
+            whole.segments += depth.segments;
+            whole.quarantine_bytes += depth.quarantine_bytes;
+            whole.oldest = [whole.oldest, depth.oldest].into_iter().flatten().min();
+            whole.syncs += depth.syncs;
+            whole.bytes_written += depth.bytes_written;
+            whole.stuck = whole.stuck.or(depth.stuck);
+        }
+        whole
     }
 
     fn ingest(&self, per_second: f64) -> status::Ingest {
@@ -152,15 +175,21 @@ impl Facts {
     /// The routes of the configuration; a route that only the backlog still knows comes behind.
     fn routes(&self) -> Vec<status::Route> {
         let delivered = self.monitor.look().by_route;
-        let of = |route: &Route, accepted: u64| {
+        let mut held = self.monitor.held_topics(STUCK);
+        // Which of a topic's routes they came by is not known: they are told once.
+        let mut of = |route: &Route, accepted: u64| {
+            let held = held.iter_mut().find(|held| held.topic == route.topic);
+            let (held, because) = held.map_or((0, None), |held| {
+                (std::mem::take(&mut held.books.spooled), held.because.take())
+            });
             let known = delivered.iter().find(|(known, _)| **known == *route);
             status::Route {
                 path: route.path.clone(),
                 topic: route.topic.clone(),
                 accepted,
                 delivered: known.map_or(0, |(_, count)| *count),
-                held: 0,
-                held_because: None,
+                held,
+                held_because: because,
             }
         };
         let accepted: Vec<_> = self.stats.accepted().collect();
@@ -180,7 +209,7 @@ impl Facts {
 
 impl Source for Facts {
     fn status(&self) -> Snapshot {
-        let depth = self.writer.depth();
+        let (depth, ledger) = (self.depth(), self.books());
         let estimates = self.rates().estimates();
         let snapshot = Snapshot {
             schema: status::SCHEMA,
@@ -196,7 +225,7 @@ impl Source for Facts {
             },
             verdict: Verdict::Ok,
             sentence: String::new(),
-            ledger: self.writer.ledger(),
+            ledger,
             ingest: self.ingest(estimates.accepted_per_second),
             spool: status::Spool {
                 records: depth.records,
@@ -224,9 +253,9 @@ impl Source for Facts {
     }
 
     fn metrics(&self) -> metrics::Input {
-        let (depth, look) = (self.writer.depth(), self.monitor.look());
+        let (depth, look) = (self.depth(), self.monitor.look());
         metrics::Input {
-            at_start: before(&self.report),
+            at_start: self.monitor.books_at_start(before(&self.report)),
             oldest_received: depth.oldest,
             last_delivery: look.last_delivery,
             commits: depth.commits,
@@ -237,8 +266,9 @@ impl Source for Facts {
 
     fn live(&self) -> Result<(), String> {
         let stuck = || {
-            let silent = self.hearts.iter().find_map(|heart| heart.silent(STUCK));
-            self.writer.stalled(STUCK).or(silent)
+            let silent = || self.hearts.iter().find_map(|heart| heart.silent(STUCK));
+            let held = || self.monitor.held_topics(STUCK).into_iter().find_map(|held| held.stalled);
+            self.writer.stalled(STUCK).or_else(silent).or_else(held)
         };
         self.writer.failure().or_else(stuck).map_or(Ok(()), Err)
     }

@@ -10,8 +10,9 @@ use super::problem::{Place, Problem};
 use super::raw::{Found, RawConfig, shown_key};
 use super::schema::{
     ADMIN_LISTEN, BODY_TIMEOUT, BOX_NAME, COMMIT_DELAY, DEAD_MAX_SIZE, DELIVERY, DIR, GRACE,
-    HEADER_TIMEOUT, LISTEN, LOG_FILTER, LOG_FORMAT, MAX_BYTES_PER_SECOND, MAX_CONNECTIONS,
-    MAX_IN_FLIGHT, MAX_MESSAGE, MAX_PENDING, MAX_QUARANTINE, MAX_SIZE, MIN_FREE, WHEN_FULL,
+    HEADER_TIMEOUT, HOLD_AFTER, LISTEN, LOG_FILTER, LOG_FORMAT, MAX_BYTES_PER_SECOND,
+    MAX_CONNECTIONS, MAX_IN_FLIGHT, MAX_MESSAGE, MAX_PENDING, MAX_QUARANTINE, MAX_SIZE, MIN_FREE,
+    WHEN_FULL,
 };
 use super::value::{self, Value};
 use super::{parts, routes};
@@ -154,6 +155,7 @@ fn forward(checking: &mut Checking<'_>, box_name: Option<String>) -> Option<forw
             .then_some(bytes)
             .ok_or_else(|| "it must be at least \"1KiB\", or 0 for no limit".into())
     });
+    let hold_after = checking.duration(&HOLD_AFTER, 1_000, 3_600_000);
     let grace = checking.duration(&GRACE, 0, 60_000);
     let kafka = kafka(checking);
     // The properties are judged even where something beside them is wrong: what stands in
@@ -163,6 +165,7 @@ fn forward(checking: &mut Checking<'_>, box_name: Option<String>) -> Option<forw
         box_name: box_name.clone().unwrap_or_default(),
         max_in_flight: max_in_flight.unwrap_or(1),
         max_bytes_per_second: max_bytes_per_second.filter(|bytes| *bytes > 0),
+        hold_after: hold_after.unwrap_or_default(),
         grace: grace.unwrap_or_default(),
     };
     for objection in parts::kafka(&judged) {
@@ -177,6 +180,7 @@ fn forward(checking: &mut Checking<'_>, box_name: Option<String>) -> Option<forw
     Some(forward::Config {
         box_name: box_name?,
         max_in_flight: max_in_flight?,
+        hold_after: hold_after?,
         grace: grace?,
         ..judged
     })

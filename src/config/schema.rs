@@ -58,13 +58,14 @@ pub const DEAD_MAX_SIZE: Setting = Setting::new("dead.max_size", "64MiB");
 pub const DELIVERY: Setting = Setting::new("forward.delivery", "at-least-once");
 pub const MAX_IN_FLIGHT: Setting = Setting::new("forward.max_in_flight", "20000");
 pub const MAX_BYTES_PER_SECOND: Setting = Setting::new("forward.max_bytes_per_second", "0");
+pub const HOLD_AFTER: Setting = Setting::new("forward.hold_after", "30s");
 pub const GRACE: Setting = Setting::new("forward.grace", "5s");
 pub const ADMIN_LISTEN: Setting = Setting::new("admin.listen", "127.0.0.1:10088");
 pub const LOG_FILTER: Setting = Setting::new("log.filter", "info");
 pub const LOG_FORMAT: Setting = Setting::new("log.format", "text");
 
 /// Every setting outside `[[route]]` and `[kafka]`, in the order in which they are printed.
-pub const SETTINGS: [&Setting; 21] = [
+pub const SETTINGS: [&Setting; 22] = [
     &BOX_NAME,
     &LISTEN,
     &MAX_MESSAGE,
@@ -82,6 +83,7 @@ pub const SETTINGS: [&Setting; 21] = [
     &DELIVERY,
     &MAX_IN_FLIGHT,
     &MAX_BYTES_PER_SECOND,
+    &HOLD_AFTER,
     &GRACE,
     &ADMIN_LISTEN,
     &LOG_FILTER,

@@ -50,8 +50,8 @@ pub enum KeepError {
     Io { path: PathBuf, source: io::Error },
 }
 
-/// The letters of one spool. Only the one who has the spool's lock may have one.
-#[derive(Debug)]
+/// The letters of one spool. Only the one who has the spool's lock may have one, and its clones.
+#[derive(Debug, Clone)]
 pub struct Store {
     spool: PathBuf,
     max_size: u64,

@@ -11,12 +11,14 @@
 //! and no file; it blocks for block reads, so it wants a thread and a runtime of its own.
 
 mod bury;
+mod hold;
 mod mail;
 mod recover;
 mod send;
 mod stop;
 mod tell;
 
+use super::held::Held;
 use super::kafka::{Producer, Retired};
 use super::link::Link;
 use super::mailbox::{Mail, Mailbox};
@@ -39,6 +41,9 @@ use std::time::{Duration, Instant};
 
 /// Bytes in flight, at most, overhead included: what an outage costs in memory.
 const MAX_BYTES: usize = 16 << 20;
+/// The same for one held topic, and records of it.
+const HELD_BYTES: usize = 4 << 20;
+const HELD_RECORDS: usize = 5_000;
 /// How long failed deliveries wait for the reports of what else is in flight.
 const SETTLE: Duration = Duration::from_secs(5);
 
@@ -89,11 +94,23 @@ struct Standstill {
     cause: Option<Cause>,
 }
 
+/// What a forwarder drains.
+#[derive(Debug)]
+enum Part {
+    /// The spool, but for topics that are held.
+    Whole(Held),
+    /// The spool of a held topic.
+    Topic,
+}
+
 /// Drains the spool into Kafka.
 pub struct Forwarder {
     config: Config,
+    part: Part,
     reader: SpoolReader,
     monitor: Arc<Monitor>,
+    /// Where deliveries are counted: the main forwarder's own, for all of them.
+    counts: Arc<Monitor>,
     phase: Phase,
     producer: Option<Producer>,
     retired: Option<Retired>,
@@ -142,20 +159,49 @@ impl Forwarder {
         letters: dead::Store,
     ) -> Result<(Self, Arc<Monitor>), BuildError> {
         config.check()?;
-        let configured = config.brokers().is_some();
-        let state = if configured { KafkaState::Connecting } else { KafkaState::Unconfigured };
         if let Some(obstacle) = obstacle::no_login(&config) {
             tracing::warn!("{}", obstacle.says);
         }
-        let monitor = Arc::new(Monitor::new(state));
-        let watermark = reader.watermark();
+        let monitor = Arc::new(Monitor::new(initial(&config)));
+        let held = Part::Whole(Held::new(config.hold_after));
+        let pace = Pace::new(config.max_bytes_per_second, Instant::now());
+        let forwarder = Self::build(config, held, reader, letters, monitor.clone(), pace);
+        Ok((forwarder, monitor))
+    }
+
+    /// One like this for the spool of a held topic.
+    fn for_topic(&mut self, reader: SpoolReader) -> Self {
+        let config = Config {
+            max_in_flight: self.config.max_in_flight.min(HELD_RECORDS),
+            ..self.config.clone()
+        };
+        let (counts, letters) = (self.monitor.clone(), self.letters.store());
+        let pace = self.pace.shared(Instant::now());
+        Self::build(config, Part::Topic, reader, letters, counts, pace)
+    }
+
+    fn build(
+        config: Config,
+        part: Part,
+        reader: SpoolReader,
+        letters: dead::Store,
+        counts: Arc<Monitor>,
+        pace: Pace,
+    ) -> Self {
+        let (watermark, configured) = (reader.watermark(), config.brokers().is_some());
+        let (monitor, max_bytes) = match part {
+            Part::Whole(_) => (Arc::clone(&counts), MAX_BYTES),
+            Part::Topic => (Arc::new(Monitor::new(initial(&config))), HELD_BYTES),
+        };
         let mut forwarder = Self {
-            window: Window::new(watermark, config.max_in_flight, MAX_BYTES),
-            pace: Pace::new(config.max_bytes_per_second, Instant::now()),
+            window: Window::new(watermark, config.max_in_flight, max_bytes),
+            pace,
             letters: Letters::new(letters, &reader),
             config,
+            part,
             reader,
-            monitor: Arc::clone(&monitor),
+            monitor,
+            counts,
             phase: Phase::Unconfigured,
             producer: None,
             retired: None,
@@ -178,23 +224,28 @@ impl Forwarder {
             forwarder.connect(Instant::now());
             forwarder.show();
         }
-        Ok((forwarder, monitor))
+        forwarder
     }
 
     /// Forwards until `shutdown` resolves, then waits for what is in flight, at most for the
     /// grace period and not at all when Kafka is away.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) {
         let mut shutdown = pin!(shutdown);
+        self.take_up_held(Instant::now());
         loop {
             match self.next(shutdown.as_mut()).await {
                 Event::Stop => break,
                 Event::Mail => self.take_mail(),
-                Event::Readable => self.send_some(),
+                Event::Readable => self.send_some().await,
                 Event::Time => self.on_time(),
             }
             self.show();
         }
+        let (held, monitor) = (self.stop_held(), Arc::clone(&self.monitor));
         self.stop().await;
+        for (topic, thread) in held {
+            hold::close(&monitor, &topic, thread);
+        }
     }
 
     async fn next(&mut self, shutdown: Pin<&mut impl Future<Output = ()>>) -> Event {
@@ -218,6 +269,10 @@ impl Forwarder {
 
     fn deadline(&self) -> Option<Instant> {
         let in_flight = self.awaits_reports();
+        let held = match &self.part {
+            Part::Whole(held) => held.look_at,
+            Part::Topic => None,
+        };
         let phase = match self.phase {
             Phase::Settling(until) | Phase::Waiting(until) => Some(until),
             Phase::Unconfigured | Phase::Flowing | Phase::Stopping => None,
@@ -227,7 +282,8 @@ impl Forwarder {
             Some(Rest::Until(at)) => Some(at),
             Some(Rest::Room | Rest::Empty) | None => None,
         };
-        [phase, self.link.deadline(in_flight), probe, read_again].into_iter().flatten().min()
+        let own = [phase, self.link.deadline(in_flight), probe, read_again, held];
+        own.into_iter().flatten().min()
     }
 
     /// Whether records wait for their reports; those being taken back do not count.
@@ -238,6 +294,7 @@ impl Forwarder {
     fn on_time(&mut self) {
         let now = Instant::now();
         self.settle_if_done(now);
+        self.look_at_held(now);
         self.rest.take_if(|rest| matches!(rest, Rest::Until(at) if now >= *at));
         if let Phase::Waiting(until) = self.phase
             && now >= until
@@ -260,6 +317,11 @@ async fn arrived(mailbox: Option<&Arc<Mailbox>>) {
         Some(mailbox) => mailbox.arrived().await,
         None => std::future::pending().await,
     }
+}
+
+/// The state before anything was heard.
+fn initial(config: &Config) -> KafkaState {
+    if config.brokers().is_some() { KafkaState::Connecting } else { KafkaState::Unconfigured }
 }
 
 async fn sleep_until(at: Option<Instant>) {

@@ -10,6 +10,7 @@
 //! - [`pace`]: how much may go over the link?
 //! - [`dating`]: which Kafka timestamp does a record get?
 //! - [`settings`]: which librdkafka properties does the producer get?
+//! - [`held`]: which topics are refused while others go on?
 //! - [`setback`]: how does sending go on after failures?
 //! - [`obstacle`]: what keeps a client from being made?
 //! - [`connect`]: would Kafka take the records, and if not, what is in the way? [`knock`]: does one
@@ -31,6 +32,7 @@ mod advice;
 mod connect;
 mod dating;
 mod drain;
+mod held;
 mod kafka;
 mod kerberos;
 mod knock;
@@ -50,7 +52,7 @@ mod verdict;
 mod window;
 
 pub use drain::Forwarder;
-pub use monitor::{Look, Monitor, Mood};
+pub use monitor::{HeldTopic, Look, Monitor, Mood};
 pub use obstacle::Obstacle;
 pub use secrets::{MASK, is_secret};
 pub use settings::{BROKERS, PropertyError};
@@ -77,6 +79,8 @@ pub struct Config {
     pub max_in_flight: usize,
     /// Bytes a second that may go to Kafka, on the wire; `None`: as many as it takes.
     pub max_bytes_per_second: Option<u64>,
+    /// How long a topic may be refused before its records are moved out of the way of others.
+    pub hold_after: Duration,
     /// How long a stop waits for the records in flight.
     pub grace: Duration,
 }
@@ -123,12 +127,13 @@ impl Config {
 /// Passwords and keys are masked.
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kafka, box_name, max_in_flight, max_bytes_per_second, grace } = self;
+        let Self { kafka, box_name, max_in_flight, max_bytes_per_second, hold_after, grace } = self;
         f.debug_struct("Config")
             .field("kafka", &secrets::Masked(kafka))
             .field("box_name", box_name)
             .field("max_in_flight", max_in_flight)
             .field("max_bytes_per_second", max_bytes_per_second)
+            .field("hold_after", hold_after)
             .field("grace", grace)
             .finish()
     }

@@ -5,11 +5,13 @@
 //! It deliberately knows neither how the state is decided nor how it is shown.
 
 use crate::histogram::{self, Histogram};
+use crate::ledger::Ledger;
 use crate::record::{Millis, Route};
+use crate::spool::{Depth, SpoolWriter};
 use crate::status::{Cause, KafkaState};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The forwarder's state, in words and since when.
 #[derive(Debug, Clone)]
@@ -43,9 +45,46 @@ pub struct Look {
     pub durations: histogram::Snapshot,
 }
 
+/// A topic whose records wait in a spool of its own, or did.
+#[derive(Debug, Clone)]
+pub struct HeldTopic {
+    pub topic: String,
+    /// Of its spool.
+    pub books: Ledger,
+    /// Of its records, those that the main spool counts as waiting as well.
+    pub ahead: u64,
+    /// What waits, while it is held.
+    pub depth: Option<Depth>,
+    /// Why they are not sent, in one sentence; none while they go out.
+    pub because: Option<String>,
+    /// Why its spool makes no progress, if so.
+    pub stalled: Option<String>,
+}
+
+/// The same, as it is kept here.
+#[derive(Debug)]
+struct Beside {
+    topic: String,
+    /// Of the records that were ever moved to its spool, those that the watermark of the main one
+    /// has passed.
+    passed: u64,
+    books: Ledger,
+    /// Both as this process found them.
+    first: (Ledger, u64),
+    /// While it is held.
+    open: Option<(SpoolWriter, Arc<Monitor>)>,
+}
+
+impl Beside {
+    fn books(&self) -> Ledger {
+        self.open.as_ref().map_or(self.books, |(writer, _)| writer.ledger())
+    }
+}
+
 /// Shared between the forwarder and those who look.
 #[derive(Debug)]
 pub struct Monitor {
+    beside: Mutex<Vec<Beside>>,
     mood: Mutex<Mood>,
     in_flight: AtomicU64,
     delivered: AtomicU64,
@@ -66,6 +105,7 @@ impl Monitor {
             advice: None,
         };
         Self {
+            beside: Mutex::default(),
             mood: Mutex::new(mood),
             in_flight: AtomicU64::new(0),
             delivered: AtomicU64::new(0),
@@ -85,6 +125,74 @@ impl Monitor {
             by_route: lock(&self.by_route).clone(),
             last_delivery: (last_delivery != i64::MIN).then_some(Millis(last_delivery)),
             durations: self.durations.snapshot(),
+        }
+    }
+
+    /// The topics of which records were ever held in spools of their own; `limit` is how long one of
+    /// these may be at one piece of work.
+    pub fn held_topics(&self, limit: Duration) -> Vec<HeldTopic> {
+        let look = |beside: &Beside| {
+            let (open, books) = (beside.open.as_ref(), beside.books());
+            HeldTopic {
+                topic: beside.topic.clone(),
+                books,
+                ahead: books.accepted.saturating_sub(beside.passed),
+                depth: open.map(|(writer, _)| writer.depth()),
+                because: open.and_then(|(_, monitor)| monitor.look().mood.reason),
+                stalled: open.and_then(|(writer, _)| writer.stalled(limit)),
+            }
+        };
+        lock(&self.beside).iter().map(look).collect()
+    }
+
+    /// The books of the main spool and of those of held topics, as one.
+    pub fn books(&self, own: Ledger) -> Ledger {
+        lock(&self.beside).iter().fold(own, |whole, beside| {
+            let books = beside.books();
+            whole.with_held(books, books.accepted.saturating_sub(beside.passed))
+        })
+    }
+
+    /// The same as this process found them, the main spool's being `own`.
+    pub fn books_at_start(&self, own: Ledger) -> Ledger {
+        lock(&self.beside).iter().fold(own, |whole, beside| {
+            let (books, passed) = beside.first;
+            whole.with_held(books, books.accepted.saturating_sub(passed))
+        })
+    }
+
+    /// The topic is held, in this spool, and drained as this monitor tells; the main watermark has
+    /// passed so many of the records there.
+    pub(super) fn held(&self, topic: &str, writer: SpoolWriter, monitor: Arc<Self>, passed: u64) {
+        let (topic, books, open) = (topic.to_owned(), writer.ledger(), Some((writer, monitor)));
+        self.beside(Beside { topic, passed, books, first: (books, passed), open });
+    }
+
+    /// Nothing waits in the topic's spool, which is closed with these books.
+    pub(super) fn held_no_more(&self, topic: &str, books: Ledger) {
+        let mut all = lock(&self.beside);
+        if let Some(known) = all.iter_mut().find(|known| known.topic == topic) {
+            (known.open, known.books) = (None, books);
+            return;
+        }
+        drop(all);
+        let (topic, passed) = (topic.to_owned(), books.accepted);
+        self.beside(Beside { topic, passed, books, first: (books, passed), open: None });
+    }
+
+    fn beside(&self, mut new: Beside) {
+        let mut all = lock(&self.beside);
+        if let Some(known) = all.iter().position(|known| known.topic == new.topic) {
+            new.first = all.swap_remove(known).first;
+        }
+        all.push(new);
+    }
+
+    /// The main watermark has passed so many more records of those that were moved.
+    pub(super) fn held_passed(&self, topic: &str, more: u64) {
+        let mut all = lock(&self.beside);
+        if let Some(known) = all.iter_mut().find(|known| known.topic == topic) {
+            known.passed += more;
         }
     }
 

@@ -9,6 +9,7 @@
 //! A second's allowance goes out at once, so that batches are large and compress well. It
 //! deliberately knows no clock: the time is handed in.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How often there is a new allowance.
@@ -40,18 +41,28 @@ pub struct Pace {
     traffic: Traffic,
     /// Bytes that this client was handed.
     handed: f64,
+    /// Held by all who share the limit, in equal parts.
+    sharers: Arc<()>,
 }
 
 impl Pace {
     pub fn new(limit: Option<u64>, now: Instant) -> Self {
         #[expect(clippy::cast_precision_loss, reason = "a rate")]
         let limit = limit.map(|bytes| bytes as f64);
-        Self { limit, allowed: 0.0, next: now, traffic: Traffic::default(), handed: 0.0 }
+        let (traffic, sharers) = (Traffic::default(), Arc::default());
+        Self { limit, allowed: 0.0, next: now, traffic, handed: 0.0, sharers }
+    }
+
+    /// One that shares this limit from now on, for as long as both are there.
+    pub fn shared(&self, now: Instant) -> Self {
+        let (traffic, sharers) = (Traffic::default(), Arc::clone(&self.sharers));
+        Self { limit: self.limit, allowed: 0.0, next: now, traffic, handed: 0.0, sharers }
     }
 
     /// When the next record may go, if not now.
     pub fn wait(&mut self, now: Instant) -> Option<Instant> {
-        let limit = self.limit?;
+        #[expect(clippy::cast_precision_loss, reason = "a handful")]
+        let limit = self.limit? / Arc::strong_count(&self.sharers) as f64;
         if now >= self.next {
             let turns = 1.0 + (now - self.next).as_secs_f64() / TURN.as_secs_f64();
             // What was not used is not saved up: the link is not to be flooded later.

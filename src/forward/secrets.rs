@@ -65,6 +65,7 @@ mod tests {
             box_name: "depot-7".to_owned(),
             max_in_flight: 1,
             max_bytes_per_second: None,
+            hold_after: Duration::from_secs(30),
             grace: Duration::ZERO,
         };
         for shown in [format!("{config:?}"), format!("{config:#?}")] {

@@ -5,6 +5,7 @@
 //! progress    see progress.rs
 //! seg-*/      see segment.rs
 //! dead/       records that Kafka can never take: not the spool's, see src/dead/
+//! held/       records of topics that Kafka refuses, a spool each: see held.rs
 //! .trash/     on its way out: emptied at the next start if a crash comes between
 //! quarantine/ damaged segments, kept for inspection: see aside.rs
 //! set-aside/  spools of a newer program: see aside.rs
@@ -41,6 +42,8 @@ pub const TMP: &str = "tmp";
 pub const SET_ASIDE: &str = "set-aside";
 /// Files and directories in a segment, sled's own among them.
 const FILES: usize = 4;
+/// Where the spools of topics are that are held.
+pub const HELD: &str = "held";
 /// The progress file's name.
 pub const PROGRESS: &str = "progress";
 
@@ -279,14 +282,24 @@ pub fn disk_bytes(path: &Path) -> io::Result<u64> {
 /// from.
 ///
 /// A segment that is being removed lies in the trash, and is forgotten when it is gone: until then
-/// it is `counted` as a segment.
-pub fn other_bytes(dir: &Path, counted: impl Fn(SegmentId) -> bool) -> io::Result<u64> {
+/// it is `counted` as a segment. Of the spools in `held/` those that are open count themselves.
+pub fn other_bytes(
+    dir: &Path,
+    counted: impl Fn(SegmentId) -> bool,
+    open: impl Fn(&OsStr) -> bool,
+) -> io::Result<u64> {
     let mut total = 0;
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         let beside = [TMP, SET_ASIDE].iter().any(|name| entry.file_name() == *name);
         if entry.file_name() == TRASH {
-            total += trash_bytes(&entry.path(), &counted)?;
+            total += bytes_but(&entry.path(), |name| {
+                // As `free_name` gives them.
+                let name = name.to_str().and_then(|name| name.split('.').next());
+                name.and_then(SegmentId::parse).is_some_and(&counted)
+            })?;
+        } else if entry.file_name() == HELD {
+            total += bytes_but(&entry.path(), &open)?;
         } else if segment(&entry)?.is_none() && !beside {
             total += disk_bytes(&entry.path())?;
         }
@@ -294,23 +307,29 @@ pub fn other_bytes(dir: &Path, counted: impl Fn(SegmentId) -> bool) -> io::Resul
     Ok(total)
 }
 
-/// Bytes on the disk of what is in the trash, less that of which the id is `counted`.
-fn trash_bytes(trash: &Path, counted: impl Fn(SegmentId) -> bool) -> io::Result<u64> {
-    let Some(meta) = fs::symlink_metadata(trash).ok().filter(fs::Metadata::is_dir) else {
-        return disk_bytes(trash);
+/// Bytes on the disk of a directory and of what is in it, less what counts elsewhere.
+fn bytes_but(dir: &Path, elsewhere: impl Fn(&OsStr) -> bool) -> io::Result<u64> {
+    let Some(meta) = fs::symlink_metadata(dir).ok().filter(fs::Metadata::is_dir) else {
+        return disk_bytes(dir);
     };
     let mut total = meta.blocks() * 512;
-    for entry in fs::read_dir(trash)? {
+    for entry in fs::read_dir(dir)? {
         let entry = entry?;
-        let name = entry.file_name();
-        // As `free_name` gives them.
-        let name = name.to_str().and_then(|name| name.split('.').next());
         // Asked before it is measured: of one that was forgotten in between nothing is left.
-        if !name.and_then(SegmentId::parse).is_some_and(&counted) {
+        if !elsewhere(&entry.file_name()) {
             total += disk_bytes(&entry.path())?;
         }
     }
     Ok(total)
+}
+
+/// The names in a directory, sorted; those that are no text are nobody's that is asked for here.
+pub fn names(dir: &Path) -> io::Result<Vec<String>> {
+    let names = fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name().into_string().ok()));
+    let names = names.collect::<io::Result<Vec<_>>>()?;
+    let mut names: Vec<_> = names.into_iter().flatten().collect();
+    names.sort();
+    Ok(names)
 }
 
 /// The segment that this is, going by its name; a file or a link of such a name is none.

@@ -19,6 +19,7 @@ use super::segment::{LiveSegment, SegmentId};
 use super::shared::Shared;
 use crate::record::Sequence;
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -252,7 +253,8 @@ fn measure(shared: &Shared, troubles: &mut Troubles) {
 fn look_beside(shared: &Shared) -> io::Result<(u64, Aside)> {
     let root = &shared.config.dir;
     let counted = |id| lock(&shared.catalog).counts(id);
-    Ok((dir::other_bytes(root, counted)?, Aside::look(root)?))
+    let open = |name: &OsStr| shared.inside.counts(name);
+    Ok((dir::other_bytes(root, counted, open)?, Aside::look(root)?))
 }
 
 #[cfg(test)]

@@ -42,10 +42,11 @@
 //!   `reader.rs`: reading them;
 //! - `removal.rs`: what leaves otherwise than by delivery; `claims.rs`: who may have what;
 //! - `repack.rs`: old segments of small blocks written anew; `generations.rs`: which one counts;
+//! - `held.rs`: spools inside a spool, of topics that are refused;
 //! - `progress.rs`: how far it has come; `keeper.rs`: housekeeping; `start.rs`: after a stop;
 //! - `fuzzing.rs`: what must hold for any bytes;
 //! - [`outside`]: looking at a spool that another process may have open;
-//! - `config.rs`: what is set; `dir.rs`: the directory; `aside.rs`: what is kept beside the spool;
+//! - `config.rs`: what is set; `depth.rs`: what waits; `dir.rs`: the directory; `aside.rs`: what is kept beside the spool;
 //!   `ids.rs`: random numbers; `shared.rs`, `mutex.rs`: what all of them share.
 //!
 //! It deliberately knows nothing of HTTP, of GPS and of Kafka.
@@ -56,10 +57,12 @@ mod block;
 mod catalog;
 mod claims;
 mod config;
+mod depth;
 mod dir;
 #[doc(hidden)]
 pub mod fuzzing;
 mod generations;
+mod held;
 mod ids;
 mod keeper;
 #[cfg(test)]
@@ -85,12 +88,12 @@ pub use batch::{Acks, Append};
 pub use block::Block;
 pub use claims::{Held, HoldError};
 pub use config::{Config, WhenFull};
+pub use depth::Depth;
 pub use reader::{ReadError, SpoolReader};
 pub use removal::Hold;
 
-use crate::histogram;
 use crate::ledger::Ledger;
-use crate::record::{Epoch, Millis, NewRecord, Sequence};
+use crate::record::{Epoch, NewRecord, Sequence};
 use keeper::Chore;
 use mutex::lock;
 use shared::Shared;
@@ -180,11 +183,15 @@ pub struct Spool {
 /// Opens the spool in `config.dir`, creating it when it is not there: takes the lock, makes a
 /// spool of what an earlier process left, starts the commit thread and the keeper.
 pub fn open(config: Config) -> Result<Spool, OpenError> {
-    open_on(config, Arc::new(store::Sled))
+    open_on(config, Arc::new(store::Sled), None)
 }
 
-/// [`open`], with databases of this make.
-fn open_on(config: Config, stores: Arc<dyn store::Stores>) -> Result<Spool, OpenError> {
+/// [`open`], with databases of this make, in the directory of another spool or for itself.
+fn open_on(
+    config: Config,
+    stores: Arc<dyn store::Stores>,
+    within: Option<Arc<Shared>>,
+) -> Result<Spool, OpenError> {
     let root = config.dir.clone();
     let wrong = |doing: &'static str| {
         let path = root.clone();
@@ -212,7 +219,8 @@ fn open_on(config: Config, stores: Arc<dyn store::Stores>) -> Result<Spool, Open
         uncertain_from: found.uncertain_from,
         set_aside: aside.spools.clone(),
     };
-    let other_bytes = dir::other_bytes(&config.dir, |_| false).map_err(wrong("measure"))?;
+    let other_bytes =
+        dir::other_bytes(&config.dir, |_| false, |_| false).map_err(wrong("measure"))?;
     let shared = Arc::new(Shared {
         epoch,
         queue: batch::Queue::new(config.max_pending),
@@ -225,6 +233,8 @@ fn open_on(config: Config, stores: Arc<dyn store::Stores>) -> Result<Spool, Open
         readable: tokio::sync::Notify::new(),
         ahead: Mutex::default(),
         other_bytes: other_bytes.into(),
+        inside: shared::Inside::default(),
+        within,
         aside: Mutex::new(aside),
         free_asked: false.into(),
         stuck: Mutex::default(),
@@ -272,36 +282,6 @@ fn open_on(config: Config, stores: Arc<dyn store::Stores>) -> Result<Spool, Open
 #[derive(Debug, Clone)]
 pub struct SpoolWriter {
     owner: Arc<Owner>,
-}
-
-/// How much waits, and what it has cost.
-#[derive(Debug, Clone, Default)]
-pub struct Depth {
-    pub records: u64,
-    /// Of those records, before compression.
-    pub bytes: u64,
-    /// Of everything under the directory that is this spool's.
-    pub disk_bytes: u64,
-    /// Of those, damaged segments that are kept for inspection.
-    pub quarantine_bytes: u64,
-    /// Spools of a newer program that lie in `set-aside/`.
-    pub set_aside: Vec<PathBuf>,
-    /// How many segments are done with and could not be removed, and what keeps the first of them.
-    pub stuck: Option<(usize, String)>,
-    pub max_bytes: u64,
-    /// Free on the file system, less `min_free`.
-    pub free_bytes: u64,
-    pub segments: u64,
-    /// When the oldest waiting record was received, going by whole blocks.
-    pub oldest: Option<Millis>,
-    /// What an operator's hand keeps from the reader.
-    pub held: Option<Held>,
-    /// Since this process started.
-    pub syncs: u64,
-    /// Bytes of blocks, since this process started.
-    pub bytes_written: u64,
-    /// Of commits, since this process started.
-    pub commits: histogram::Snapshot,
 }
 
 /// A spool that could not be closed in order; nothing acknowledged is lost by it.

@@ -69,6 +69,10 @@ impl SpoolReader {
         Self { shared, keeper, position, scanned: None, looked_again: None, trouble: None }
     }
 
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// The next block from the position on, without the records below it; `None` when everything
     /// published was read. The position moves behind the block. A jump of the sequences between
     /// two blocks is a range that was removed or lost.

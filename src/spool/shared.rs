@@ -18,11 +18,12 @@ use crate::histogram::Histogram;
 use crate::ledger::Ledger;
 use crate::record::{Epoch, Millis, Sequence};
 use std::collections::{BTreeMap, VecDeque};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
@@ -56,6 +57,10 @@ pub struct Shared {
     pub stuck: Mutex<BTreeMap<SegmentId, String>>,
     /// Bytes under the directory that are no segment's.
     pub other_bytes: AtomicU64,
+    /// The spools of held topics in this one's directory, as far as they are open.
+    pub inside: Inside,
+    /// The spool in whose directory this one lies, if it does.
+    pub within: Option<Arc<Self>>,
     /// What lies beside the spool, as it was last looked at.
     pub aside: Mutex<Aside>,
     /// Since when the commit thread has been at the commit under way.
@@ -93,6 +98,35 @@ impl Bell {
         let rung = lock(&self.rung);
         let woken = self.wake.wait_timeout_while(rung, time, |rung| !*rung);
         *woken.unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+/// The spools inside one that are open.
+#[derive(Debug, Default)]
+pub struct Inside {
+    open: Mutex<Vec<(String, Weak<Shared>)>>,
+}
+
+impl Inside {
+    /// Bytes on the disk of those that are open.
+    pub fn disk_bytes(&self) -> u64 {
+        let open = lock(&self.open).clone();
+        open.iter()
+            .filter_map(|(_, shared)| shared.upgrade())
+            .map(|shared| shared.disk_bytes())
+            .sum()
+    }
+
+    /// Whether the one of this name counts itself.
+    pub fn counts(&self, name: &OsStr) -> bool {
+        let open = lock(&self.open);
+        open.iter().any(|(topic, shared)| name == topic.as_str() && shared.strong_count() > 0)
+    }
+
+    pub fn add(&self, topic: &str, shared: &Arc<Shared>) {
+        let mut open = lock(&self.open);
+        open.retain(|(_, shared)| shared.strong_count() > 0);
+        open.push((topic.to_owned(), Arc::downgrade(shared)));
     }
 }
 
@@ -187,6 +221,9 @@ impl Shared {
 
     /// Whether one more commit keeps within `max_size` and `min_free`.
     pub fn check_room(&self) -> Result<(), AppendError> {
+        if let Some(whole) = &self.within {
+            return whole.check_room();
+        }
         let Config { max_size, min_free, .. } = self.config;
         let used = self.disk_bytes();
         if used.saturating_add(COMMIT_RESERVE) > max_size {
@@ -236,6 +273,9 @@ impl Shared {
     /// Whether a copy of a segment that takes `bytes` more leaves ingest as much room again as it
     /// stops at: it must never be the copy that stops it.
     pub fn has_room_for_copy(&self, bytes: u64) -> io::Result<bool> {
+        if let Some(whole) = &self.within {
+            return whole.has_room_for_copy(bytes);
+        }
         let margin = bytes.saturating_add(2 * COMMIT_RESERVE);
         let used = self.disk_bytes();
         let free = self.free_bytes()?;
@@ -279,7 +319,8 @@ impl Shared {
     }
 
     pub fn disk_bytes(&self) -> u64 {
-        lock(&self.catalog).disk_bytes() + self.other_bytes.load(Relaxed)
+        let own = lock(&self.catalog).disk_bytes() + self.other_bytes.load(Relaxed);
+        own + self.inside.disk_bytes()
     }
 
     fn free_bytes(&self) -> io::Result<u64> {

@@ -90,7 +90,12 @@ pub fn request(method: Method, path: &str, body: Bytes) -> Request<Body> {
 
 /// A message as a tracker posts it.
 pub fn post(body: Bytes) -> Request<Body> {
-    let mut request = request(Method::POST, "/endpoint", body);
+    post_to("/endpoint", body)
+}
+
+/// The same, by another route.
+pub fn post_to(path: &str, body: Bytes) -> Request<Body> {
+    let mut request = request(Method::POST, path, body);
     request.headers_mut().insert(CONTENT_TYPE, "application/x-protobuf".parse().unwrap());
     request
 }

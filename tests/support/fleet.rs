@@ -5,7 +5,7 @@
 //! twice was repeated behind the 200, not in front of it. One that never left (nobody
 //! listened) is posted again.
 
-use super::client::{Connection, post};
+use super::client::{Connection, post_to};
 use bytes::Bytes;
 use hyper::StatusCode;
 use prost::Message as _;
@@ -123,15 +123,31 @@ impl Fleet {
 
     /// [`Fleet::start`], with messages that have so many bytes of noise.
     pub fn start_large(ingest: SocketAddr, devices: usize, bytes: usize) -> Self {
-        Self::drive_all(ingest, devices, bytes, Duration::ZERO)
+        Self::drive_all(ingest, "/endpoint", devices, bytes, Duration::ZERO)
     }
 
     /// [`Fleet::start`], with a pause between two messages of a device.
     pub fn start_slow(ingest: SocketAddr, devices: usize, pause: Duration) -> Self {
-        Self::drive_all(ingest, devices, NOISE, pause)
+        Self::start_at(ingest, "/endpoint", devices, pause)
     }
 
-    fn drive_all(ingest: SocketAddr, devices: usize, bytes: usize, pause: Duration) -> Self {
+    /// The same by another route.
+    pub fn start_at(
+        ingest: SocketAddr,
+        path: &'static str,
+        devices: usize,
+        pause: Duration,
+    ) -> Self {
+        Self::drive_all(ingest, path, devices, NOISE, pause)
+    }
+
+    fn drive_all(
+        ingest: SocketAddr,
+        path: &'static str,
+        devices: usize,
+        bytes: usize,
+        pause: Duration,
+    ) -> Self {
         let shared = Arc::new(Shared::default());
         let watched = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("fleet".to_owned());
@@ -140,7 +156,8 @@ impl Fleet {
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let each = |device| {
-                    tokio::spawn(drive(device, ingest, bytes, pause, Arc::clone(&watched)))
+                    let load = (path, bytes, pause);
+                    tokio::spawn(drive(device, ingest, load, Arc::clone(&watched)))
                 };
                 let driven: Vec<_> = (0..devices).map(each).collect();
                 let mut fates = Vec::with_capacity(devices);
@@ -199,8 +216,7 @@ impl Fleet {
 async fn drive(
     device: usize,
     ingest: SocketAddr,
-    bytes: usize,
-    pause: Duration,
+    (path, bytes, pause): (&str, usize, Duration),
     shared: Arc<Shared>,
 ) -> Vec<Fate> {
     let mut connection = Connection::new(ingest);
@@ -222,7 +238,7 @@ async fn drive(
             tokio::time::sleep(AGAIN).await;
             continue;
         }
-        fates.push(match connection.send(post(body)).await {
+        fates.push(match connection.send(post_to(path, body)).await {
             Some(answer) if answer.status == StatusCode::OK => {
                 shared.acknowledged.fetch_add(1, SeqCst);
                 Fate::Acknowledged

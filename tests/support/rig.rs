@@ -20,6 +20,8 @@ use waystation::status::KafkaState;
 
 pub const TOPIC: &str = "gps";
 const PARTITIONS: i32 = 3;
+/// As shipped.
+const HOLD_AFTER: Duration = Duration::from_secs(30);
 /// Every wait ends after this, with a failure.
 pub const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -53,7 +55,7 @@ impl Rig {
 
     /// The same with other properties of Kafka.
     pub fn with(kafka: &[(&str, &str)]) -> Self {
-        Self::build(tempfile::tempdir().unwrap(), kafka, 0, dead::Config::default())
+        Self::build(tempfile::tempdir().unwrap(), kafka, 0, dead::Config::default(), HOLD_AFTER)
     }
 
     /// On what an earlier rig left here.
@@ -68,10 +70,21 @@ impl Rig {
         next: u64,
         letters: dead::Config,
     ) -> Self {
+        Self::holding(dir, bootstrap, next, letters, HOLD_AFTER)
+    }
+
+    /// The same where a topic is held after this time.
+    pub fn holding(
+        dir: tempfile::TempDir,
+        bootstrap: Option<&str>,
+        next: u64,
+        letters: dead::Config,
+        hold_after: Duration,
+    ) -> Self {
         let kafka = bootstrap.map(|servers| {
             [("bootstrap.servers", servers), ("topic.metadata.propagation.max.ms", "500")]
         });
-        Self::build(dir, kafka.as_ref().map_or(&[], |kafka| kafka), next, letters)
+        Self::build(dir, kafka.as_ref().map_or(&[], |kafka| kafka), next, letters, hold_after)
     }
 
     fn build(
@@ -79,6 +92,7 @@ impl Rig {
         kafka: &[(&str, &str)],
         next: u64,
         letters: dead::Config,
+        hold_after: Duration,
     ) -> Self {
         let spool_config = spool::Config {
             max_size: 1 << 30,
@@ -93,6 +107,7 @@ impl Rig {
             box_name: "depot-7".to_owned(),
             max_in_flight: 2_000,
             max_bytes_per_second: None,
+            hold_after,
             grace: Duration::from_secs(10),
         };
         let letters = dead::Store::open(&spool_config.dir, letters);

@@ -61,8 +61,15 @@ impl Site {
 
     /// Sends what is posted to `/endpoint` to another topic than the default.
     pub fn set_topic(&mut self, topic: &str) {
-        let route = format!("[{{ path = \"/endpoint\", topic = {topic:?} }}]");
-        self.settings.insert("route".to_owned(), route);
+        self.set_routes(&[("/endpoint", topic)]);
+    }
+
+    /// What is posted to each path goes to a topic of its own.
+    pub fn set_routes(&mut self, routes: &[(&str, &str)]) {
+        let route =
+            |(path, topic): &(&str, &str)| format!("{{ path = {path:?}, topic = {topic:?} }}");
+        let routes: Vec<_> = routes.iter().map(route).collect();
+        self.settings.insert("route".to_owned(), format!("[{}]", routes.join(", ")));
     }
 
     /// Sets one setting that is a number.

@@ -5,6 +5,7 @@
 //! or in both under one id.
 
 use super::door::{Door, DoorError};
+use super::ls;
 use super::output::Output;
 use super::place;
 use super::verify::range;
@@ -81,6 +82,7 @@ pub fn run(args: &Args, config: &Path) -> u8 {
         if let Err(error) = outside::look(&settings.dir) {
             return place::unreadable(&error);
         }
+        tell_of_held(&settings.dir);
         let mut door = match Door::find(&settings) {
             Ok(door) => door,
             Err(code) => return code,
@@ -92,13 +94,28 @@ pub fn run(args: &Args, config: &Path) -> u8 {
         exported
     } else {
         match place::dir(args.dir.as_deref(), config) {
-            Ok(dir) => export(args, &dir, args.selection(), &|| {}),
+            Ok(dir) => {
+                tell_of_held(&dir);
+                export(args, &dir, args.selection(), &|| {})
+            }
             Err(code) => return code,
         }
     };
     match exported {
         Ok(exported) => exported.told(args),
         Err(failure) => failed(args, &failure),
+    }
+}
+
+/// Says which records are not in what is exported from the spool in `dir`, though they wait.
+fn tell_of_held(dir: &Path) {
+    match outside::held(dir) {
+        Ok(held) => {
+            for held in held.iter().filter(|held| held.waiting() > 0) {
+                terminal::complain(&format!("not exported: {}", ls::of_topic(held)));
+            }
+        }
+        Err(error) => terminal::complain(&error),
     }
 }
 

@@ -6,7 +6,7 @@
 use super::place;
 use crate::cli::{exit, terminal};
 use crate::record::{Millis, Sequence};
-use crate::spool::outside::{self, Segment, State, View};
+use crate::spool::outside::{self, Held, Segment, State, View};
 use crate::status::rates::age_seconds;
 use crate::status::words;
 use serde::Serialize;
@@ -27,16 +27,18 @@ pub fn run(args: &Args, config: &Path) -> u8 {
         Ok(dir) => dir,
         Err(code) => return code,
     };
-    match outside::look(&dir) {
+    match outside::look(&dir).and_then(|view| Ok((view, outside::held(&dir)?))) {
         Err(error) => place::unreadable(&error),
-        Ok(view) if args.json => match serde_json::to_string_pretty(&Listing::of(&view)) {
-            Ok(text) => terminal::answer(&format!("{text}\n")),
-            Err(error) => {
-                terminal::complain(&format!("cannot write the list as JSON: {error}"));
-                exit::FAILURE
+        Ok((view, held)) if args.json => {
+            match serde_json::to_string_pretty(&Listing::of(&view, &held)) {
+                Ok(text) => terminal::answer(&format!("{text}\n")),
+                Err(error) => {
+                    terminal::complain(&format!("cannot write the list as JSON: {error}"));
+                    exit::FAILURE
+                }
             }
-        },
-        Ok(view) => terminal::answer(&table(&view, Millis::now())),
+        }
+        Ok((view, held)) => terminal::answer(&table(&view, &held, Millis::now())),
     }
 }
 
@@ -55,7 +57,7 @@ const HEAD: [&str; 7] = ["first", "last", "records", "JSON MiB", "disk MiB", "ol
 /// The last column is text, the others are numbers.
 const TEXT: usize = 6;
 
-fn table(view: &View, now: Millis) -> String {
+fn table(view: &View, held: &[Held], now: Millis) -> String {
     let mut rows = vec![HEAD.map(str::to_owned)];
     rows.extend(view.segments.iter().map(|segment| row(segment, now)));
     let counting = || view.segments.iter().filter(|segment| segment.counts());
@@ -70,7 +72,7 @@ fn table(view: &View, now: Millis) -> String {
     ]);
     let mut text = terminal::aligned(&rows, TEXT);
     text.push('\n');
-    for line in facts(view) {
+    for line in facts(view, held) {
         text.push_str(&terminal::wrapped(&line, terminal::COLUMNS));
     }
     text
@@ -96,7 +98,7 @@ fn last(first: Sequence, end: Sequence) -> Option<u64> {
 }
 
 /// What is to be said of the whole.
-fn facts(view: &View) -> Vec<String> {
+fn facts(view: &View, held: &[Held]) -> Vec<String> {
     let mut facts = Vec::new();
     if let Some(ledger) = view.ledger() {
         let watermark = words::thousands(view.watermark().0);
@@ -113,7 +115,8 @@ fn facts(view: &View) -> Vec<String> {
                 .to_owned(),
         );
     }
-    if let Some(ledger) = view.ledger() {
+    facts.extend(held.iter().filter(|held| held.waiting() > 0).map(of_topic));
+    if let Some(ledger) = view.ledger().map(|own| outside::books(own, held)) {
         let left = [
             (ledger.dead, "dead"),
             (ledger.dropped, "dropped"),
@@ -145,6 +148,17 @@ fn facts(view: &View) -> Vec<String> {
     facts
 }
 
+/// What is to be said of a topic that Kafka refuses.
+pub fn of_topic(held: &Held) -> String {
+    let (records, topic) = (words::count(held.waiting(), "record"), &held.topic);
+    let more = if held.waiting() > 1 { "more wait" } else { "more waits" };
+    format!(
+        "{records} {more} for topic {topic}, which Kafka refuses or did: they lie in a spool of \
+         their own (--dir {}).",
+        held.view.dir.display()
+    )
+}
+
 #[expect(clippy::cast_precision_loss, reason = "one digit is shown")]
 fn mib(bytes: u64) -> String {
     let mib = bytes as f64 / f64::from(1 << 20);
@@ -164,6 +178,7 @@ struct Listing<'a> {
     ledger: Option<crate::ledger::Ledger>,
     removed: Vec<Removed>,
     segments: Vec<Listed<'a>>,
+    held: Vec<HeldTopic<'a>>,
     quarantine: Vec<Quarantined<'a>>,
 }
 
@@ -191,13 +206,20 @@ struct Listed<'a> {
 }
 
 #[derive(Serialize)]
+struct HeldTopic<'a> {
+    topic: &'a str,
+    dir: &'a Path,
+    records: u64,
+}
+
+#[derive(Serialize)]
 struct Quarantined<'a> {
     name: &'a str,
     disk_bytes: u64,
 }
 
 impl<'a> Listing<'a> {
-    fn of(view: &'a View) -> Self {
+    fn of(view: &'a View, held: &'a [Held]) -> Self {
         let removed = view.removed();
         let removed =
             removed.map(|(kind, first, end)| Removed { kind, first: first.0, end: end.0 });
@@ -222,15 +244,22 @@ impl<'a> Listing<'a> {
             watermark: view.watermark().0,
             acknowledged: view.acknowledged().map(|mark| mark.0),
             next: view.end().0,
-            ledger: view.ledger(),
+            ledger: view.ledger().map(|own| outside::books(own, held)),
             removed: removed.collect(),
             segments: view.segments.iter().map(listed).collect(),
+            held: held.iter().map(HeldTopic::of).collect(),
             quarantine: view
                 .quarantine
                 .iter()
                 .map(|(name, disk_bytes)| Quarantined { name, disk_bytes: *disk_bytes })
                 .collect(),
         }
+    }
+}
+
+impl<'a> HeldTopic<'a> {
+    fn of(held: &'a Held) -> Self {
+        Self { topic: &held.topic, dir: &held.view.dir, records: held.waiting() }
     }
 }
 

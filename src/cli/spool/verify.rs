@@ -3,8 +3,9 @@
 use super::place;
 use crate::cli::{exit, terminal};
 use crate::record::Sequence;
-use crate::spool::outside::{self, Damage, Verified};
+use crate::spool::outside::{self, Damage, LookError, Verified};
 use crate::status::words;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, clap::Args)]
@@ -19,21 +20,39 @@ pub fn run(args: &Args, config: &Path) -> u8 {
         Ok(dir) => dir,
         Err(code) => return code,
     };
-    let bytes = match outside::look(&dir) {
-        Ok(view) => view.segments.iter().filter(|s| s.counts()).map(|s| s.disk_bytes).sum(),
+    let views = outside::look(&dir).and_then(|view| {
+        // Those of topics that are held are part of it.
+        Ok([view].into_iter().chain(outside::held(&dir)?.into_iter().map(|held| held.view)))
+    });
+    let views: Vec<_> = match views {
+        Ok(views) => views.collect(),
         Err(error) => return place::unreadable(&error),
     };
-    let bar = terminal::bar_of_bytes("reading", bytes);
-    let verified = outside::verify(&dir, |bytes| bar.inc(bytes));
-    bar.finish_and_clear();
-    match verified {
-        Err(error) => place::unreadable(&error),
-        Ok(verified) => {
-            let written = terminal::answer(&told(&verified));
-            let found = if verified.damage.is_empty() { exit::OK } else { exit::FAILURE };
-            if written == exit::OK { found } else { written }
+    let segments = views.iter().flat_map(|view| &view.segments).filter(|s| s.counts());
+    let bar = terminal::bar_of_bytes("reading", segments.map(|s| s.disk_bytes).sum());
+    let (mut text, mut code) = (String::new(), exit::OK);
+    for view in &views {
+        match outside::verify(&view.dir, |bytes| bar.inc(bytes)) {
+            // Emptied and closed meanwhile.
+            Err(LookError::NoSpool(_)) if view.dir != dir => {}
+            Err(error) => {
+                bar.finish_and_clear();
+                return place::unreadable(&error);
+            }
+            Ok(verified) => {
+                if view.dir != dir {
+                    let _ = writeln!(text, "\n{}:", view.dir.display()); // to a String: it cannot fail
+                }
+                text.push_str(&told(&verified));
+                if !verified.damage.is_empty() {
+                    code = exit::FAILURE;
+                }
+            }
         }
     }
+    bar.finish_and_clear();
+    let written = terminal::answer(&text);
+    if written == exit::OK { code } else { written }
 }
 
 fn told(verified: &Verified) -> String {

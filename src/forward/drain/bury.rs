@@ -10,7 +10,6 @@
 
 use super::Forwarder;
 use crate::dead::{self, Letter, Name};
-use crate::forward::RETRY;
 use crate::forward::setback::{Setback, not_set_aside};
 use crate::record::{Millis, Record, Sequence};
 use crate::spool::SpoolReader;
@@ -35,6 +34,11 @@ impl Letters {
         let waits = |name: &Name| !reader.is_done_with(name.place);
         let unlisted = names.into_iter().filter(waits).map(|name| (name.place, name)).collect();
         Self { store, unlisted }
+    }
+
+    /// The store, for who drains another part of the spool.
+    pub fn store(&self) -> dead::Store {
+        self.store.clone()
     }
 
     /// The record is sent (again). One of another id has only the place of the letter's.
@@ -63,10 +67,7 @@ impl Forwarder {
     pub(super) fn bury(&mut self, at: Sequence, setback: &Setback, now: Instant) {
         match self.set_aside(at, setback) {
             Ok(()) => self.start_over(now),
-            Err(why) => {
-                self.stand_still(Some(at), not_set_aside(setback, &why), None);
-                self.start_over(now + RETRY);
-            }
+            Err(why) => self.stuck(setback, Some(at), not_set_aside(setback, &why), None, now),
         }
     }
 

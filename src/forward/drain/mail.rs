@@ -3,7 +3,7 @@
 //! Deliveries move the watermark, failures stop the sending, errors of connections go to the
 //! link. It deliberately does not know how sending goes on after a failure.
 
-use super::{Forwarder, REFUSED, Rest};
+use super::{Forwarder, Part, REFUSED, Rest};
 use crate::forward::kafka::Producer;
 use crate::forward::mailbox::Signal;
 use crate::forward::setback::{Setback, refused};
@@ -71,10 +71,10 @@ impl Forwarder {
 
     /// The watermark to the spool, the counts to whoever looks.
     pub(super) fn pass_on_deliveries(&mut self, now: Instant) {
-        let monitor = &self.monitor;
-        self.routes.pass_on(|route, count| monitor.add_delivered(route, count));
-        self.pulse.stop(&self.window, now, |duration| monitor.durations().observe(duration));
-        monitor.set_in_flight(self.window.in_flight());
+        let counts = &self.counts;
+        self.routes.pass_on(|route, count| counts.add_delivered(route, count));
+        self.pulse.stop(&self.window, now, |duration| counts.durations().observe(duration));
+        self.monitor.set_in_flight(self.window.in_flight());
         self.pass_watermark();
     }
 
@@ -82,10 +82,14 @@ impl Forwarder {
     pub(super) fn pass_watermark(&mut self) {
         let watermark = self.window.watermark();
         self.reader.advance_watermark(watermark);
+        self.pass_held(watermark);
         if let Some(over) =
             self.standstill.take_if(|standstill| standstill.at.is_some_and(|at| watermark > at))
         {
             tracing::info!("records flow again (it was: {})", over.reason);
+            if let Part::Whole(held) = &mut self.part {
+                held.goes_on();
+            }
         }
     }
 

@@ -5,7 +5,7 @@
 //! new one. When, and what is said about it, [`Recovery`](super::super::setback::Recovery)
 //! decides. It deliberately does not know what the failures mean.
 
-use super::{Forwarder, Phase, SETTLE, Standstill};
+use super::{Forwarder, Part, Phase, SETTLE, Standstill};
 use crate::forward::RETRY;
 use crate::forward::kafka::{FAREWELL, Producer};
 use crate::forward::obstacle::Obstacle;
@@ -79,10 +79,30 @@ impl Forwarder {
             }
             Next::SetAside { at } => self.bury(at, &setback, now),
             Next::Stuck { reason, cause } => {
-                self.stand_still(Some(setback.at.unwrap_or(watermark)), reason, cause);
-                self.start_over(now + RETRY);
+                let at = setback.at.unwrap_or(watermark);
+                self.stuck(&setback, Some(at), reason, cause, now);
             }
         }
+    }
+
+    /// Somebody has to act: sending stands still, unless it is for a topic that can be held.
+    pub(super) fn stuck(
+        &mut self,
+        setback: &Setback,
+        at: Option<Sequence>,
+        reason: String,
+        cause: Option<Cause>,
+        now: Instant,
+    ) {
+        match self.hold(setback, now) {
+            Ok(true) => {
+                self.standstill = None;
+                return self.start_over(now);
+            }
+            Ok(false) => self.stand_still(at, reason, cause),
+            Err(why) => self.stand_still(at, format!("{reason}; {why}"), cause),
+        }
+        self.start_over(now + RETRY);
     }
 
     pub(super) fn stand_still(
@@ -92,7 +112,10 @@ impl Forwarder {
         cause: Option<Cause>,
     ) {
         if self.standstill.as_ref().is_none_or(|known| known.reason != reason) {
-            tracing::warn!("nothing is sent: {reason}");
+            match self.part {
+                Part::Whole(_) => tracing::warn!("nothing is sent: {reason}"),
+                Part::Topic => tracing::warn!("held: {reason}"),
+            }
         }
         self.standstill = Some(Standstill { at, reason, cause });
     }

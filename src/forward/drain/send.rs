@@ -5,92 +5,147 @@
 //! at only once all that was sent before it has been reported on. It deliberately does not
 //! know what the reports say, nor how sending goes on after a failure.
 
+use super::hold::{self, Moving, Turn};
 use super::{Forwarder, Rest};
 use crate::forward::kafka::SendError;
 use crate::forward::setback::Setback;
 use crate::forward::verdict::{Failure, Verdict};
 use crate::forward::{RETRY, dating};
-use crate::record::Millis;
+use crate::record::{Millis, Record, Sequence};
 use crate::spool::Block;
+use std::ops::ControlFlow;
 use std::time::Instant;
+
+/// One turn of sending, from a block.
+#[derive(Default)]
+struct Pass {
+    /// The first record was handed over.
+    begun: bool,
+    /// What it ended with.
+    rest: Option<Rest>,
+    setback: Option<Setback>,
+    /// A record that could not be moved, and why.
+    not_moved: Option<(Sequence, String)>,
+    moving: Vec<Moving>,
+}
 
 impl Forwarder {
     /// Sends the rest of the block at hand, or the next one, as far as there is room.
-    pub(super) fn send_some(&mut self) {
+    pub(super) async fn send_some(&mut self) {
         let Some(block) = self.next_block() else { return };
+        self.look_at_held(Instant::now());
         if self.cursor < block.first() {
             // What is missing between two blocks no longer exists.
             self.window.skip(self.cursor, block.first());
             self.cursor = block.first();
             self.pass_watermark();
         }
-        let Some(producer) = self.producer.as_ref() else { return };
-        let mut first = true;
-        let mut rest = None;
-        let mut setback = None;
+        let mut pass = Pass::default();
         while self.cursor < block.end() {
             let sequence = self.cursor;
-            let Some(record) = block.record(sequence).filter(|_| self.window.wants(sequence))
-            else {
-                self.cursor = sequence.plus(1);
-                continue;
-            };
-            if !self.window.room_for(sequence) {
-                rest = Some(Rest::Room);
+            let wanted = block.record(sequence).filter(|_| self.window.wants(sequence));
+            if let Some(record) = wanted
+                && self.send_one(&record, &mut pass).is_break()
+            {
                 break;
             }
-            if let Some(until) = self.pace.wait(Instant::now()) {
-                rest = Some(Rest::Until(until));
-                break;
+            self.cursor = sequence.plus(1);
+        }
+        self.end_pass(pass, block).await;
+        let now = Instant::now();
+        self.observe_time(now);
+        self.settle_if_done(now);
+    }
+
+    /// Sends the record, or moves it; a break says that it has to wait, and `pass` for what.
+    fn send_one(&mut self, record: &Record<'_>, pass: &mut Pass) -> ControlFlow<()> {
+        let sequence = record.sequence;
+        if !self.window.room_for(sequence) {
+            pass.rest = Some(Rest::Room);
+            return ControlFlow::Break(());
+        }
+        let route = self.routes.number(record.route);
+        let headers: usize = record.headers.iter().map(|(k, v)| k.len() + v.len()).sum();
+        let bytes = record.value.len() + record.key.map_or(0, <[u8]>::len) + headers;
+        match self.turn(record, &mut pass.moving) {
+            Turn::Send => {}
+            Turn::Moved => {
+                self.window.sent(sequence, bytes, route);
+                return ControlFlow::Continue(());
             }
-            self.letters.sending(&record);
-            let route = self.routes.number(record.route);
-            let headers: usize = record.headers.iter().map(|(k, v)| k.len() + v.len()).sum();
-            let bytes = record.value.len() + record.key.map_or(0, <[u8]>::len) + headers;
-            let now = Millis::now();
-            let own = dating::timestamp(&record, now);
-            let timestamp = self.recovery.dated(sequence, own, now);
-            if timestamp != own && own > now {
-                // What made them refused is gone; one by one they would take too long.
-                self.one_by_one_until = None;
+            Turn::Known => {
+                self.window.sent(sequence, bytes, route);
+                self.window.delivered(sequence);
+                return ControlFlow::Continue(());
             }
-            let id = record.id.to_string();
-            match producer.send(&record, timestamp, &id, &self.config.box_name) {
-                Ok(()) => {
-                    self.window.sent(sequence, bytes, route);
-                    self.pace.handed(bytes);
-                    self.cursor = sequence.plus(1);
-                    if std::mem::take(&mut first) {
-                        self.pulse.mark(sequence, Instant::now());
-                    }
-                    if self.one_by_one() {
-                        rest = Some(Rest::Room);
-                        break;
-                    }
-                }
-                Err(SendError::Full) => {
-                    rest = Some(Rest::Room);
-                    break;
-                }
-                // Its neighbours in flight are not to be taken back for it. Once they are
-                // through, it is refused alone. A fatal error lets nobody through.
-                Err(SendError::Failed(failure))
-                    if self.window.in_flight() > 0 && failure.verdict() != Verdict::Rebuild =>
-                {
-                    rest = Some(Rest::Empty);
-                    break;
-                }
-                Err(SendError::Failed(failure)) => {
-                    let (at, topic) = (Some(sequence), Some(record.route.topic.clone()));
-                    setback = Some(Setback { at, topic, failure, until: at, alone: true });
-                    break;
-                }
+            Turn::Rest(rest) => {
+                pass.rest = Some(rest);
+                return ControlFlow::Break(());
+            }
+            Turn::Failed(why) => {
+                pass.not_moved = Some((sequence, hold::why_not_moved(&record.route.topic, &why)));
+                return ControlFlow::Break(());
             }
         }
+        if let Some(until) = self.pace.wait(Instant::now()) {
+            pass.rest = Some(Rest::Until(until));
+            return ControlFlow::Break(());
+        }
+        self.letters.sending(record);
+        let now = Millis::now();
+        let own = dating::timestamp(record, now);
+        let timestamp = self.recovery.dated(sequence, own, now);
+        if timestamp != own && own > now {
+            // What made them refused is gone; one by one they would take too long.
+            self.one_by_one_until = None;
+        }
+        let Some(producer) = self.producer.as_ref() else { return ControlFlow::Break(()) };
+        match producer.send(record, timestamp, &record.id.to_string(), &self.config.box_name) {
+            Ok(()) => {
+                self.window.sent(sequence, bytes, route);
+                self.pace.handed(bytes);
+                if !std::mem::replace(&mut pass.begun, true) {
+                    self.pulse.mark(sequence, Instant::now());
+                }
+                if self.one_by_one() {
+                    self.cursor = sequence.plus(1);
+                    pass.rest = Some(Rest::Room);
+                    return ControlFlow::Break(());
+                }
+                return ControlFlow::Continue(());
+            }
+            Err(SendError::Full) => pass.rest = Some(Rest::Room),
+            // Its neighbours in flight are not to be taken back for it. Once they are
+            // through, it is refused alone. A fatal error lets nobody through.
+            Err(SendError::Failed(failure))
+                if self.window.in_flight() > pass.moving.len()
+                    && failure.verdict() != Verdict::Rebuild =>
+            {
+                pass.rest = Some(Rest::Empty);
+            }
+            Err(SendError::Failed(failure)) => {
+                let (at, topic) = (Some(sequence), Some(record.route.topic.clone()));
+                pass.setback = Some(Setback { at, topic, failure, until: at, alone: true });
+            }
+        }
+        ControlFlow::Break(())
+    }
+
+    /// What the pass ended with decides when sending goes on.
+    async fn end_pass(&mut self, pass: Pass, block: Block) {
+        let Pass { rest, setback, not_moved, moving, .. } = pass;
+        let moved = !moving.is_empty();
+        let not_moved = self.moved(moving).await.err().or(not_moved);
         let in_flight = self.window.in_flight();
         self.monitor.set_in_flight(in_flight);
         if let Some(setback) = setback {
             self.fail(setback);
+        } else if let Some((at, why)) = not_moved {
+            self.not_moved(at, why);
+            self.block = Some(block);
+        } else if moved && in_flight == 0 && matches!(rest, Some(Rest::Room | Rest::Empty)) {
+            // There is room again: what was moved is in nobody's way any more.
+            self.block = Some(block);
         } else if matches!(rest, Some(Rest::Until(_))) || rest.is_some() && in_flight > 0 {
             self.rest = rest;
             self.block = Some(block);
@@ -98,9 +153,6 @@ impl Forwarder {
             // No room, and no report to come that could make some.
             self.fail(Setback::general(Failure::Other("librdkafka has no room".to_owned())));
         }
-        let now = Instant::now();
-        self.observe_time(now);
-        self.settle_if_done(now);
     }
 
     fn next_block(&mut self) -> Option<Block> {

@@ -3,7 +3,7 @@
 //! One log line for each turn of events, and the state for whoever looks. It changes
 //! nothing, but for remembering that the end of the spool has to be seen anew.
 
-use super::{Forwarder, Phase};
+use super::{Forwarder, Part, Phase};
 use crate::forward::advice::advice;
 use crate::forward::link::Change;
 use crate::forward::monitor::Mood;
@@ -18,6 +18,11 @@ impl Forwarder {
 
     /// One line in the log for each turn of events.
     pub(super) fn report(&mut self, change: Option<Change>, now: Instant) {
+        if let Part::Topic = self.part {
+            // The main forwarder tells of Kafka as a whole.
+            self.caught_up &= change.is_none();
+            return;
+        }
         let lasted = |since: Instant| {
             humantime::format_duration(Duration::from_secs((now - since).as_secs()))
         };

@@ -6,17 +6,20 @@
 //! directory is looked at again; a segment that is being written is read as far as it has come.
 //!
 //! - `view.rs`: which segments there are, which of them count, and the marks;
+//! - `held.rs`: the spools inside it;
 //! - `walk.rs`: the segments one after the other, open for reading, and what lies between them;
 //! - `select.rs`: the records of a part of the spool;
 //! - `verify.rs`: whether all is there that ought to be.
 //!
 //! What it deliberately does not know: how a start repairs what it finds (`start.rs`).
 
+mod held;
 mod select;
 mod verify;
 mod view;
 mod walk;
 
+pub use held::{Held, books, held};
 pub use select::{Selection, Selector};
 pub use verify::{Damage, Verified, verify};
 pub use view::{Segment, State, View, look};

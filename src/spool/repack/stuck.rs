@@ -28,7 +28,7 @@ fn a_repacker_that_is_stuck_is_noticed_and_does_not_hold_up_a_close() {
     let root = tempfile::tempdir().unwrap();
     let config = Config { repack_after: Duration::from_millis(1), ..config(root.path()) };
     let disk = Arc::new(Hanging(true.into()));
-    let spool = spool::open_on(config.clone(), disk.clone()).unwrap();
+    let spool = spool::open_on(config.clone(), disk.clone(), None).unwrap();
     append(&spool, 0..300);
     let stalled = || spool.writer.stalled(Duration::from_millis(100));
     let begun = Instant::now();

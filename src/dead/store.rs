@@ -38,12 +38,12 @@ impl Default for Config {
 #[non_exhaustive]
 pub enum KeepError {
     #[error(
-        "the dead letters are full ({}, {} of {}): take letters out of {}, or raise max_size under \
-         [dead]",
+        "the dead letters in {} are full ({}, {} of {}): drop some (`waystation dead drop`), or raise \
+         max_size under [dead]",
+        dir.display(),
         words::count(*letters as u64, "letter"),
         words::bytes(*bytes),
-        words::bytes(*max),
-        dir.display()
+        words::bytes(*max)
     )]
     Full { dir: PathBuf, letters: usize, bytes: u64, max: u64 },
     #[error("cannot write to {}: {source}; look at the disk and at who owns that directory", path.display())]
@@ -142,15 +142,23 @@ impl Store {
     /// Takes a letter out; one that is not there is out. `Ok` means that it stays out at a power
     /// cut.
     pub fn take_back(&self, name: &Name) -> io::Result<()> {
-        let dir = place(&self.spool);
+        remove(&self.spool, &[*name])
+    }
+}
+
+/// Removes these letters of the spool in `spool`; one that is not there is removed. `Ok` means that they
+/// stay away at a power cut.
+pub(super) fn remove(spool: &Path, names: &[Name]) -> io::Result<()> {
+    let dir = place(spool);
+    for name in names {
         match fs::remove_file(dir.join(name.to_string())) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        match sync(&dir) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+    }
+    match sync(&dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

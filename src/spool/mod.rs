@@ -41,6 +41,7 @@
 //! - `segment.rs`, `store.rs`: the tail on the disk; `catalog.rs`: all segments; `scan.rs`,
 //!   `reader.rs`: reading them;
 //! - `removal.rs`: what leaves otherwise than by delivery; `claims.rs`: who may have what;
+//!   `letters.rs`: dead letters that leave;
 //! - `repack.rs`: old segments of small blocks written anew; `generations.rs`: which one counts;
 //! - `progress.rs`: how far it has come; `keeper.rs`: housekeeping; `start.rs`: after a stop;
 //! - `fuzzing.rs`: what must hold for any bytes;
@@ -62,6 +63,7 @@ pub mod fuzzing;
 mod generations;
 mod ids;
 mod keeper;
+mod letters;
 #[cfg(test)]
 mod model;
 mod mutex;
@@ -85,6 +87,8 @@ pub use batch::{Acks, Append};
 pub use block::Block;
 pub use claims::{Held, HoldError};
 pub use config::{Config, WhenFull};
+pub use letters::{Again, Unfinished};
+pub use progress::{AT_ONCE as LETTERS_AT_ONCE, Buried};
 pub use reader::{ReadError, SpoolReader};
 pub use removal::Hold;
 

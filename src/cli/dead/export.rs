@@ -42,7 +42,7 @@ pub fn run(args: &Args, config: &Path) -> u8 {
         terminal::note(&said);
         exit::OK
     };
-    if letters.unreadable == 0 { told } else { exit::FAILURE }
+    if letters.failed == 0 { told } else { exit::FAILURE }
 }
 
 fn write(args: &Args, letters: &mut Letters) -> io::Result<u64> {

@@ -5,12 +5,13 @@ use crate::cli::{exit, terminal};
 use crate::dead::{self, Letter};
 use crate::record::{RecordId, Sequence};
 use crate::spool::outside::LookError;
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// Where the letters are.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub struct Place {
     /// Look in this spool's directory instead of the configured one
     #[arg(long, value_name = "DIR")]
@@ -38,6 +39,15 @@ impl FromStr for Which {
     }
 }
 
+impl fmt::Display for Which {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Place(place) => place.fmt(f),
+            Self::Id(id) => id.fmt(f),
+        }
+    }
+}
+
 impl Which {
     fn is(self, name: &dead::Name) -> bool {
         match self {
@@ -51,13 +61,13 @@ impl Which {
 #[derive(Debug)]
 pub struct Letters {
     found: Vec<dead::Found>,
-    /// How many could not be read; each was complained of.
-    pub unreadable: u64,
+    /// How many of those that were named are not there, or could not be read; each was complained of.
+    pub failed: u64,
 }
 
 impl Letters {
-    /// Those that one of `which` names; all of them when there is none. The exit code where they
-    /// cannot be listed.
+    /// Those that one of `which` names; all of them when there is none. One that is not there is
+    /// complained of. The exit code where they cannot be listed.
     pub fn find(at: &Place, config: &Path, which: &[Which]) -> Result<Self, u8> {
         let dir = place::dir(at.dir.as_deref(), config)?;
         if dir.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
@@ -70,8 +80,21 @@ impl Letters {
             terminal::complain(&format!("cannot read {}: {error}{hint}", letters.display()));
             exit::IO
         })?;
+        let mut failed = 0;
+        for which in which {
+            if !found.iter().any(|found| which.is(&found.name)) {
+                let says = "there is no such dead letter; `waystation dead ls` lists them";
+                terminal::complain(&format!("{which}: {says}"));
+                failed += 1;
+            }
+        }
         found.retain(|found| which.is_empty() || which.iter().any(|which| which.is(&found.name)));
-        Ok(Self { found, unreadable: 0 })
+        Ok(Self { found, failed })
+    }
+
+    /// The names of their files.
+    pub fn names(&self) -> Vec<dead::Name> {
+        self.found.iter().map(|found| found.name).collect()
     }
 
     /// Bytes that they count of the store's size.
@@ -88,7 +111,7 @@ impl Letters {
                 Ok(None) => {}
                 Err(error) => {
                     terminal::complain(&error);
-                    self.unreadable += 1;
+                    self.failed += 1;
                 }
             }
         }

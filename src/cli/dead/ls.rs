@@ -42,7 +42,7 @@ pub fn run(args: &Args, config: &Path) -> u8 {
         Ok(())
     });
     let text = if args.json { json } else { listing.text(letters.bytes()) };
-    match (read, letters.unreadable) {
+    match (read, letters.failed) {
         (Ok(()), 0) => terminal::answer(&text),
         (Ok(()), _) => {
             terminal::answer(&text);

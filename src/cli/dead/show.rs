@@ -30,9 +30,6 @@ pub fn run(args: &Args, config: &Path) -> u8 {
     if let Err(error) = read {
         return terminal::written(Err(error));
     }
-    if text.is_empty() && letters.unreadable == 0 {
-        terminal::complain(&"there is no such dead letter; `waystation dead ls` lists them");
-    }
     if text.is_empty() { exit::FAILURE } else { terminal::answer(&text) }
 }
 

@@ -133,6 +133,12 @@ fn a_damaged_letter_is_named_and_hides_no_other() {
         assert!(errors.contains(damaged.to_str().unwrap()), "{errors}");
     }
     assert_eq!(fs::read(&damaged).unwrap(), b"WSDL");
+    // They are counted, if none can be read as well.
+    let text = said(&site, &["ls"], 1).0;
+    assert!(text.ends_with("\n2 dead letters (1 cannot be read), 8.0 KiB.\n"), "{text}");
+    fs::write(dead::place(&site.spool()).join(names[1].to_string()), "WSDL").unwrap();
+    let text = said(&site, &["ls"], 1).0;
+    assert_eq!(text, "2 dead letters (2 cannot be read), 8.0 KiB.\n");
 }
 
 #[test]

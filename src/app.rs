@@ -72,6 +72,8 @@ pub fn run(config: Config) -> Result<(), RunError> {
     let runtime = runtime()?;
     let Spool { writer, reader, acks, report } = spool::open(config.spool.clone())?;
     tell_of_the_start(&report);
+    // Before anything of the spool is handed out.
+    dead::recover(&config.spool.dir, &writer);
     let letters = dead::Store::open(&config.spool.dir, config.dead);
     let (forwarder, monitor) = Forwarder::new(config.forward.clone(), reader, letters)?;
     let server = {

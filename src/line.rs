@@ -157,13 +157,7 @@ const YEAR_10000: i64 = 253_402_300_800_000;
 
 impl When {
     fn of(at: Millis) -> Self {
-        match u64::try_from(at.0) {
-            Ok(since) if at.0 < YEAR_10000 => {
-                let at = UNIX_EPOCH + Duration::from_millis(since);
-                Self::Text(humantime::format_rfc3339_millis(at).to_string())
-            }
-            _ => Self::Millis(at.0),
-        }
+        rfc3339(at).map_or(Self::Millis(at.0), Self::Text)
     }
 
     fn millis(self) -> Result<Millis, String> {
@@ -172,6 +166,14 @@ impl When {
             Self::Text(text) => time(&text),
         }
     }
+}
+
+/// A moment as RFC 3339 in UTC writes it, to the millisecond; `None` before 1970, and where it has
+/// no year for it.
+pub fn rfc3339(at: Millis) -> Option<String> {
+    let since = u64::try_from(at.0).ok().filter(|_| at.0 < YEAR_10000)?;
+    let time = UNIX_EPOCH + Duration::from_millis(since);
+    Some(humantime::format_rfc3339_millis(time).to_string())
 }
 
 /// Reads a moment as RFC 3339 in UTC writes it, to the millisecond; the `T` and the `Z` may be

@@ -211,3 +211,30 @@ async fn a_letter_that_the_books_know_stays_whatever_is_sent_in_its_place_later(
     assert_eq!((books(&rig), letters(rig.spool()).len()), ((0, 0, 2), 1));
     assert_eq!(rig.stop().1, 2);
 }
+
+/// Fails where a copy is counted as one more record, or where it gets another id.
+#[tokio::test]
+async fn a_record_that_is_sent_again_and_refused_again_is_a_dead_letter_again() {
+    let cluster = cluster();
+    let servers = cluster.bootstrap_servers();
+    let mut rig = Rig::new(Some(&servers));
+    rig.append(3).await;
+    rig.append_odd(Millis::now(), TOO_LARGE).await;
+    rig.append(3).await;
+    until_delivered(&rig, 6).await;
+    let spool = rig.spool().to_owned();
+    let [first] = &letters(&spool)[..] else { panic!("there should be one letter") };
+    let left = dead::send_again(&spool, &rig.writer, &[first.name()]).unwrap();
+    assert_eq!((&left.gone[..], left.complaints.len()), (&[first.name()][..], 0));
+    rig.until("dead again", |_| {
+        dead::list(&spool).unwrap().iter().any(|found| found.name.place == Sequence(7))
+    })
+    .await;
+    rig.until("counted", |_| rig.writer.ledger().dead == 1).await;
+    assert_eq!(books(&rig), (1, 0, 6));
+    assert_eq!(rig.writer.ledger().accepted, 7);
+    let [second] = &letters(&spool)[..] else { panic!("there should be one letter") };
+    assert_eq!(second.name().id, first.name().id);
+    assert_eq!(second.record().headers, first.record().headers);
+    assert_eq!(rig.stop().1, 6);
+}

@@ -1,4 +1,5 @@
-//! Can an operator see which records are dead letters, why, and what is in them?
+//! Can an operator see which records are dead letters, why, and what is in them; and drop them, or have
+//! them sent again?
 
 #[path = "support/spool.rs"]
 mod spool;
@@ -6,9 +7,12 @@ mod support;
 
 use serde_json::{Value, json};
 use std::fs;
-use std::process::Output;
+use std::io::Write as _;
+use std::process::{Command, Output, Stdio};
+use support::kafka::Kafka;
 use support::service::Site;
 use waystation::dead::{self, Config, Letter, Name, Store};
+use waystation::ledger::Ledger;
 use waystation::record::Millis;
 use waystation::status::Verdict;
 
@@ -27,12 +31,18 @@ fn said(site: &Site, arguments: &[&str], code: i32) -> (String, String) {
     (out, errors)
 }
 
+const NO_SUCH: &str =
+    "waystation: 7: there is no such dead letter; `waystation dead ls` lists them";
 const FIRST: &[u8] = br#"{"deviceId":"a"}"#;
 const SECOND: &[u8] = br#"{"deviceId":"b"}"#;
 
 /// A place without Kafka whose only two records are dead letters.
 fn place() -> (Site, Vec<Name>) {
-    let site = Site::new(None);
+    place_with(None)
+}
+
+fn place_with(servers: Option<&str>) -> (Site, Vec<Name>) {
+    let site = Site::new(servers);
     let mut spool = spool::open(&site.spool());
     spool::append_all(&spool, &[FIRST.to_vec(), SECOND.to_vec()]).unwrap();
     let store = Store::open(&site.spool(), Config::default());
@@ -76,8 +86,10 @@ fn letters_are_listed_with_the_reason_and_shown_whole() {
     {
         assert!(by_sequence.contains(part), "{by_sequence}");
     }
-    let (_, errors) = said(&site, &["show", "7"], 1);
-    assert!(errors.contains("no such dead letter"), "{errors}");
+    for command in ["show", "export"] {
+        let (_, errors) = said(&site, &[command, "7"], 1);
+        assert_eq!(errors.lines().next(), Some(NO_SUCH), "{errors}");
+    }
     said(&site, &["show", "x"], 64);
     // Beside a running service as well, which tells of them.
     let service = site.start();
@@ -121,6 +133,12 @@ fn a_damaged_letter_is_named_and_hides_no_other() {
         assert!(errors.contains(damaged.to_str().unwrap()), "{errors}");
     }
     assert_eq!(fs::read(&damaged).unwrap(), b"WSDL");
+    // They are counted, if none can be read as well.
+    let text = said(&site, &["ls"], 1).0;
+    assert!(text.ends_with("\n2 dead letters (1 cannot be read), 8.0 KiB.\n"), "{text}");
+    fs::write(dead::place(&site.spool()).join(names[1].to_string()), "WSDL").unwrap();
+    let text = said(&site, &["ls"], 1).0;
+    assert_eq!(text, "2 dead letters (2 cannot be read), 8.0 KiB.\n");
 }
 
 #[test]
@@ -131,4 +149,156 @@ fn where_there_are_none_that_is_said_and_where_there_is_no_spool_too() {
     spool::open(&site.spool()).writer.close().unwrap();
     assert_eq!(said(&site, &["ls"], 0).0, "There are no dead letters.\n");
     assert_eq!(said(&site, &["ls", "--json"], 0).0, "");
+}
+
+/// The books of a stopped service.
+fn books(site: &Site) -> Ledger {
+    let spool = spool::open(&site.spool());
+    let books = spool.writer.ledger();
+    assert!(books.balances(), "{books:?}");
+    books
+}
+
+fn letters(site: &Site) -> usize {
+    dead::list(&site.spool()).unwrap().len()
+}
+
+#[test]
+fn a_letter_is_dropped_without_a_service_and_the_command_can_be_repeated() {
+    let (site, names) = place();
+    let (text, _) = said(&site, &["drop", "0"], 0);
+    assert_eq!(text, "Dropped one dead letter: sequence 0.\n");
+    let expected = Ledger { accepted: 2, dead: 1, dropped: 1, ..Ledger::default() };
+    assert_eq!((books(&site), letters(&site)), (expected, 1));
+    let (_, errors) = said(&site, &["drop", "0"], 1);
+    assert_eq!(errors.trim_end(), NO_SUCH.replace('7', "0"));
+    // By its id; what is not there is in nobody's way.
+    let (text, errors) = said(&site, &["drop", &names[1].id.to_string(), "7"], 1);
+    assert_eq!((&*text, errors.trim_end()), ("Dropped one dead letter: sequence 1.\n", NO_SUCH));
+    let expected = Ledger { accepted: 2, dropped: 2, ..Ledger::default() };
+    assert_eq!((books(&site), letters(&site)), (expected, 0));
+    assert_eq!(said(&site, &["drop", "--all"], 0).0, "There are no dead letters.\n");
+    assert_eq!(said(&site, &["retry", "--all"], 0).0, "There are no dead letters.\n");
+    for misuse in [&["drop"][..], &["drop", "--all", "0"], &["retry"], &["retry", "x"]] {
+        said(&site, misuse, 64);
+    }
+}
+
+#[test]
+fn dropped_beside_a_running_service_they_want_nobodys_attention_any_more() {
+    let kafka = Kafka::start();
+    let (site, _) = place_with(Some(&kafka.servers()));
+    let service = site.start();
+    let status = service.until_status("it knows them", |status| status.ledger.dead == 2);
+    assert!(status.sentence.contains("dead letters"), "{}", status.sentence);
+    let (text, _) = said(&site, &["drop", "--all"], 0);
+    assert_eq!(text, "Dropped 2 dead letters: sequences 0 to 1.\n");
+    let status = service.until_status("all is well", |status| status.verdict == Verdict::Ok);
+    assert_eq!((status.ledger.dead, status.ledger.dropped), (0, 2));
+    assert!(status.sentence.contains("2 records were dropped"), "{}", status.sentence);
+    for place in ["record 0", "record 1"] {
+        assert!(site.log().contains(place), "the log names {place}");
+    }
+    assert_eq!(
+        (letters(&site), said(&site, &["ls"], 0).0),
+        (0, "There are no dead letters.\n".into())
+    );
+    service.stop();
+    let expected = Ledger { accepted: 2, dropped: 2, ..Ledger::default() };
+    assert_eq!(books(&site), expected);
+}
+
+#[test]
+fn sent_again_beside_a_running_service_they_arrive_under_the_ids_that_they_have() {
+    let kafka = Kafka::start();
+    let (site, names) = place_with(Some(&kafka.servers()));
+    let service = site.start();
+    let (text, _) = said(&site, &["retry", "1"], 0);
+    assert_eq!(
+        text,
+        "One dead letter is sent again, under the id that it has: sequence 1. It waits\nbehind what \
+         is in the spool.\n"
+    );
+    let arrived = kafka.one_record();
+    assert_eq!(arrived.headers["waystation-id"], names[1].id.to_string());
+    assert_eq!((arrived.key.as_deref(), arrived.value.as_bytes()), (Some("k"), SECOND));
+    let status = service.until_status("it is delivered", |status| status.ledger.delivered == 1);
+    assert_eq!(
+        (status.ledger.accepted, status.ledger.dead, status.verdict),
+        (2, 1, Verdict::Attention)
+    );
+    said(&site, &["retry", "--all"], 0);
+    let status = service.until_status("all is well", |status| status.verdict == Verdict::Ok);
+    let expected = Ledger { accepted: 2, delivered: status.ledger.delivered, ..Ledger::default() };
+    assert_eq!(Ledger { spooled: 0, ..status.ledger }, expected);
+    service.until_status("both are delivered", |status| status.ledger.delivered == 2);
+    service.stop();
+    let expected = Ledger { accepted: 2, delivered: 2, ..Ledger::default() };
+    assert_eq!((books(&site), letters(&site)), (expected, 0));
+}
+
+#[test]
+fn sent_again_without_a_service_they_wait_for_the_next_one() {
+    let kafka = Kafka::start();
+    let (site, names) = place_with(Some(&kafka.servers()));
+    let (text, _) = said(&site, &["retry", "--all"], 0);
+    assert!(text.starts_with("2 dead letters are sent again, under the ids"), "{text}");
+    let expected = Ledger { accepted: 2, spooled: 2, ..Ledger::default() };
+    assert_eq!((books(&site), letters(&site)), (expected, 0));
+    let service = site.start();
+    service.until_status("both are delivered", |status| status.ledger.delivered == 2);
+    let id = &kafka.one_record().headers["waystation-id"];
+    assert!(names.iter().any(|name| name.id.to_string() == *id), "{id}");
+    service.stop();
+}
+
+#[test]
+fn a_letter_that_was_taken_out_by_hand_is_dead_until_the_next_drop() {
+    let (site, names) = place();
+    fs::remove_file(dead::place(&site.spool()).join(names[0].to_string())).unwrap();
+    assert_eq!(books(&site).dead, 2);
+    let (text, _) = said(&site, &["drop", "--all"], 0);
+    assert_eq!(
+        text,
+        "Dropped one dead letter: sequence 1. One dead record was without a letter, as\nwhen somebody \
+         takes the file out, and counts as dropped now.\n"
+    );
+    let expected = Ledger { accepted: 2, dropped: 2, ..Ledger::default() };
+    assert_eq!(books(&site), expected);
+}
+
+#[test]
+fn a_damaged_letter_can_be_dropped_and_not_sent_again() {
+    let (site, names) = place();
+    let damaged = dead::place(&site.spool()).join(names[0].to_string());
+    fs::write(&damaged, "WSDL").unwrap();
+    let (text, errors) = said(&site, &["retry", "--all"], 1);
+    assert!(text.contains("sequence 1."), "{text}");
+    assert!(errors.contains(damaged.to_str().unwrap()), "{errors}");
+    let expected = Ledger { accepted: 2, spooled: 1, dead: 1, ..Ledger::default() };
+    assert_eq!((books(&site), letters(&site)), (expected, 1));
+    said(&site, &["drop", "0"], 0);
+    let expected = Ledger { accepted: 2, spooled: 1, dropped: 1, ..Ledger::default() };
+    assert_eq!((books(&site), letters(&site)), (expected, 0));
+}
+
+/// Fails without the question. (`script` gives the command a terminal.)
+#[test]
+fn at_a_terminal_all_of_them_leave_only_after_a_yes() {
+    let (site, _) = place();
+    for (answer, code, left) in [("n\n", 1, 2), ("y\n", 0, 0)] {
+        let mut command = site.command("dead");
+        command.args(["drop", "--all"]);
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        let words: Vec<_> = words.map(|word| format!("'{}'", word.to_str().unwrap())).collect();
+        let mut script = Command::new("script");
+        script.args(["-qec", &words.join(" "), "/dev/null"]);
+        script.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut script = script.spawn().unwrap();
+        script.stdin.take().unwrap().write_all(answer.as_bytes()).unwrap();
+        let output = script.wait_with_output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.contains("Drop all 2 dead letters for good? [y/N]"), "{text}");
+        assert_eq!((output.status.code(), letters(&site)), (Some(code), left), "{text}");
+    }
 }

@@ -227,9 +227,39 @@ async fn a_record_that_is_dead_and_has_no_place_among_the_letters_holds_up_its_o
     let because = rig.until("it says why", |_| held(&rig).unwrap().because.is_some()).await;
     assert_ne!(because.mood.state, KafkaState::Paused, "{because:?}");
     let because = held(&rig).unwrap().because.unwrap();
-    assert!(because.contains("the dead letters are full"), "{because}");
+    assert!(because.contains("the dead letters in") && because.contains("are full"), "{because}");
     assert_eq!((books(&rig).dead, books(&rig).spooled), (0, 501));
     assert_eq!(read(&cluster, TOPIC, 525).1, 0);
+}
+
+/// Fails when a held topic's letters lie among those of the main spool: their places are others.
+#[tokio::test]
+async fn a_dead_record_of_a_held_topic_is_counted_once_and_leaves_like_any_other() {
+    let cluster = two_topics();
+    refuse(&cluster);
+    let mut rig = on(tempfile::tempdir().unwrap(), &cluster, 0, SOON);
+    append(&mut rig, 25).await;
+    rig.until("they are held", |_| waiting(&rig) == 25).await;
+    rig.append_odd(Millis::now(), TOO_LARGE).await;
+    append(&mut rig, 25).await;
+    take(&cluster);
+    rig.until("all but one are delivered", |look| look.delivered == 100).await;
+    rig.until("the books say so", |_| (books(&rig).dead, books(&rig).spooled) == (1, 0)).await;
+    let (place, inside) = (rig.spool().to_owned(), rig.spool().join("held").join(REFUSED));
+    let found = dead::list_all(&place).unwrap();
+    assert_eq!((found.len(), found[0].spool()), (1, &*inside));
+    assert!(dead::list(&place).unwrap().is_empty());
+    let kept = rig.leave();
+
+    // As the command does while no service runs.
+    let spool = spool::open(spool::Config { min_free: 0, ..spool::Config::new(&inside) }).unwrap();
+    let left = dead::drop_letters(&inside, &spool.writer, &[found[0].name]).unwrap();
+    assert_eq!((left.gone.len(), left.complaints), (1, vec![]));
+    drop(spool);
+    let rig = on(kept, &cluster, 101, NEVER);
+    rig.until("the books say so", |_| books(&rig).dropped == 1).await;
+    assert_eq!((books(&rig).dead, books(&rig).delivered), (0, 100));
+    assert_eq!(rig.stop().1, 101);
 }
 
 /// Fails without `within` in `Shared::check_room`, and without `inside` in `Shared::disk_bytes`.

@@ -11,6 +11,7 @@ use crate::control::ControlState;
 use crate::forward::Monitor;
 use crate::ingest::Stats;
 use crate::ledger::Ledger;
+use crate::line;
 use crate::record::{Millis, Route};
 use crate::spool::{self, AppendError, Depth, OpenReport, SpoolWriter};
 use crate::status::rates::{Counters, Rates, age_seconds};
@@ -19,7 +20,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// See the module.
 #[derive(Debug)]
@@ -165,7 +166,7 @@ impl Facts {
             per_second: estimates.delivered_per_second,
             in_flight: look.in_flight,
             outage_seconds: look.mood.outage_since.map(|since| since.elapsed().as_secs_f64()),
-            last_delivery: look.last_delivery.map(rfc3339),
+            last_delivery: look.last_delivery.and_then(line::rfc3339),
             last_error,
             advice: look.mood.advice,
             drain_eta_seconds: estimates.drain_eta_seconds,
@@ -323,12 +324,6 @@ fn written_to_the_medium() -> Option<u64> {
 /// page is made dirty anew; neither the file system's journal nor what the medium adds itself.
 fn write_bytes(io: &str) -> Option<u64> {
     io.lines().find_map(|line| line.strip_prefix("write_bytes:")?.trim().parse().ok())
-}
-
-/// As RFC 3339 in UTC, to the millisecond.
-fn rfc3339(at: Millis) -> String {
-    let since = Duration::from_millis(u64::try_from(at.0).unwrap_or(0));
-    humantime::format_rfc3339_millis(UNIX_EPOCH + since).to_string()
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 use super::exit;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::fmt::Display;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal as _, Write};
 
 /// Lines are kept within a terminal of this many columns, values aside.
 pub const COLUMNS: usize = 80;
@@ -27,6 +27,22 @@ pub fn complain(problem: &impl Display) {
 pub fn note(text: &str) {
     // As above.
     let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// Asks whether to go on, where somebody sits at a terminal; a program that runs this has said so by
+/// its arguments.
+pub fn agreed(question: &str) -> bool {
+    if !io::stdin().is_terminal() {
+        return true;
+    }
+    // As above.
+    let _ = write!(io::stderr(), "{question} [y/N] ");
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer).is_ok() && is_yes(&answer)
+}
+
+fn is_yes(answer: &str) -> bool {
+    ["y", "yes"].contains(&answer.trim().to_lowercase().as_str())
 }
 
 /// Writes a command's whole answer to standard output, and gives the command's exit code.
@@ -108,4 +124,19 @@ fn bar(doing: &'static str, all: u64, template: &str) -> ProgressBar {
     let style = ProgressStyle::with_template(template);
     let style = style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("## ");
     ProgressBar::new(all).with_style(style).with_message(doing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Nothing at all, as the end of the input leaves it, is no yes.
+    #[test]
+    fn only_a_yes_is_a_yes() {
+        for (answer, yes) in
+            [("y\n", true), ("Yes\n", true), ("", false), ("\n", false), ("n\n", false)]
+        {
+            assert_eq!(is_yes(answer), yes, "{answer:?}");
+        }
+    }
 }

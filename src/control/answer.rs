@@ -2,6 +2,7 @@
 
 use super::BODY;
 use super::records;
+use crate::dead::{self, Left, Name};
 use crate::record::Sequence;
 use crate::spool::{Hold, HoldError, SpoolWriter};
 use bytes::Bytes;
@@ -10,6 +11,8 @@ use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use serde::{Deserialize, Serialize};
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Mutex as Turn;
@@ -20,9 +23,12 @@ const BODY_WITHIN: Duration = Duration::from_secs(30);
 /// What the answers need.
 #[derive(Debug)]
 pub struct Control {
+    spool: PathBuf,
     writer: SpoolWriter,
     /// One request's lines are in memory at a time.
     importing: Turn<()>,
+    /// Letters leave by one command at a time.
+    leaving: Mutex<()>,
 }
 
 /// See the module.
@@ -54,6 +60,21 @@ pub struct Imported {
     pub imported: u64,
 }
 
+/// Dead letters, by the names of their files.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Letters {
+    pub letters: Vec<String>,
+}
+
+/// What became of them; see `dead::Left`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Departed {
+    pub gone: Vec<String>,
+    pub without: u64,
+    pub complaints: Vec<String>,
+    pub stopped: bool,
+}
+
 /// Why something was not done: that none of the records is free to be held; how many lines were
 /// imported all the same, and which one was not, from 0 on, where it is about lines.
 #[derive(Debug, Serialize, Deserialize)]
@@ -70,8 +91,8 @@ pub struct Problem {
 }
 
 impl Control {
-    pub fn new(writer: SpoolWriter) -> Self {
-        Self { writer, importing: Turn::new(()) }
+    pub fn new(spool: PathBuf, writer: SpoolWriter) -> Self {
+        Self { spool, writer, importing: Turn::new(()), leaving: Mutex::new(()) }
     }
 
     /// A connection was made.
@@ -91,9 +112,13 @@ impl Visit {
             (&Method::POST, "/spool/hold") => self.hold(body).await,
             (&Method::POST, "/spool/remove") => self.remove(body).await,
             (&Method::POST, "/spool/records") => self.records(body).await,
-            (_, "/" | "/spool/hold" | "/spool/remove" | "/spool/records") => {
-                Err(problem(StatusCode::METHOD_NOT_ALLOWED, "GET / and POST for the others"))
-            }
+            (&Method::POST, "/dead/drop") => self.letters(body, dead::drop_letters).await,
+            (&Method::POST, "/dead/retry") => self.letters(body, dead::send_again).await,
+            (
+                _,
+                "/" | "/spool/hold" | "/spool/remove" | "/spool/records" | "/dead/drop"
+                | "/dead/retry",
+            ) => Err(problem(StatusCode::METHOD_NOT_ALLOWED, "GET / and POST for the others")),
             _ => Err(problem(StatusCode::NOT_FOUND, "the service knows no such request")),
         };
         done.unwrap_or_else(|problem| problem)
@@ -153,6 +178,37 @@ impl Visit {
                 Err(json(status, &said))
             }
         }
+    }
+}
+
+/// How letters leave the spool in a directory.
+type Leave = fn(&Path, &SpoolWriter, &[Name]) -> io::Result<Left>;
+
+impl Visit {
+    async fn letters(self, body: Incoming, leave: Leave) -> Result<Answer, Answer> {
+        let Letters { letters } = read(body).await?;
+        let names: Option<Vec<_>> = letters.iter().map(|name| Name::parse(name)).collect();
+        let no_name = || problem(StatusCode::BAD_REQUEST, "a name is none of a dead letter");
+        let names = names.ok_or_else(no_name)?;
+        // It runs to its end, whatever becomes of the connection.
+        let left = blocking(move || {
+            let Control { spool, writer, leaving, .. } = &*self.control;
+            let _turn = leaving.lock().unwrap_or_else(PoisonError::into_inner);
+            leave(spool, writer, &names)
+        });
+        match left.await? {
+            Ok(left) => Ok(json(StatusCode::OK, &Departed::from(left))),
+            Err(error) => {
+                let says = format!("nothing was changed: {error}");
+                Err(problem(StatusCode::SERVICE_UNAVAILABLE, &says))
+            }
+        }
+    }
+}
+
+impl From<Left> for Departed {
+    fn from(Left { gone, without, complaints, stopped }: Left) -> Self {
+        Self { gone: gone.iter().map(Name::to_string).collect(), without, complaints, stopped }
     }
 }
 

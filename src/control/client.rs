@@ -6,8 +6,9 @@
 //! held stays held while the command makes progress, and is given back when it is stopped or killed,
 //! or hangs at a medium that does not answer.
 
-use super::answer::{Imported, Problem, Range, Ranges, Removed};
+use super::answer::{Departed, Imported, Letters, Problem, Range, Ranges, Removed};
 use super::{SOCKET, path_in};
+use crate::dead::{Left, Name};
 use crate::record::Sequence;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
@@ -133,6 +134,24 @@ impl Client {
     pub fn import(&self, lines: &[u8]) -> Result<u64, ClientError> {
         let imported: Imported = self.ask("/spool/records", Bytes::copy_from_slice(lines))?;
         Ok(imported.imported)
+    }
+
+    /// Drops these dead letters; see `dead::drop_letters`.
+    pub fn drop_letters(&self, names: &[Name]) -> Result<Left, ClientError> {
+        self.letters("/dead/drop", names)
+    }
+
+    /// Sends the records of these dead letters again; see `dead::send_again`.
+    pub fn send_again(&self, names: &[Name]) -> Result<Left, ClientError> {
+        self.letters("/dead/retry", names)
+    }
+
+    fn letters(&self, path: &str, names: &[Name]) -> Result<Left, ClientError> {
+        let letters = names.iter().map(Name::to_string).collect();
+        let departed: Departed = self.ask(path, json(&Letters { letters })?)?;
+        let Departed { gone, without, complaints, stopped } = departed;
+        let gone = gone.iter().filter_map(|name| Name::parse(name)).collect();
+        Ok(Left { gone, without, complaints, stopped })
     }
 
     fn ask<T: DeserializeOwned>(&self, path: &str, body: Bytes) -> Result<T, ClientError> {

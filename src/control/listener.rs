@@ -61,7 +61,7 @@ pub async fn serve(
 ) {
     let (ending, ended) = watch::channel(false);
     let mut connections = JoinSet::new();
-    let control = Arc::new(Control::new(writer));
+    let control = Arc::new(Control::new(dir.clone(), writer));
     tokio::select! {
         never = listen(&dir, &control, &state, &ended, &mut connections) => match never {},
         () = shutdown => {}

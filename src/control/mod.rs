@@ -10,6 +10,8 @@
 //! | `POST /spool/hold` | `{"first":…,"end":…}` | keeps these records from Kafka; gives `{"first":…,"end":…}` of what is held |
 //! | `POST /spool/remove` | `{"ranges":[[first,end],…]}` | takes what of them is held out of the spool, as exported; gives `{"removed":…}` |
 //! | `POST /spool/records` | lines of an export | makes the records durable here; gives `{"imported":…}` |
+//! | `POST /dead/drop` | `{"letters":["….letter",…]}` | drops these dead letters, by the names of their files; gives `{"gone":[…],"without":…,"complaints":[…],"stopped":…}` |
+//! | `POST /dead/retry` | the same | puts their records behind what waits, and lets the letters go; gives the same |
 //!
 //! What is held belongs to its connection: it is given back when that ends, however it ends, and a
 //! connection ends when nothing was asked for half a minute: a client that holds something asks only

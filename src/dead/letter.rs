@@ -26,7 +26,7 @@
 //! Any bytes may be given here, and are refused without a panic.
 
 use crate::record::{Epoch, Millis, Record, RecordId, Sequence};
-use crate::spool::Block;
+use crate::spool::{Block, Buried};
 use std::fmt;
 use std::io;
 
@@ -64,6 +64,19 @@ impl Name {
         let name = Self { place, id };
         // Only the one way to write it: no two files are one letter.
         (fields.next().is_none() && name.to_string() == file).then_some(name)
+    }
+}
+
+/// As the spool's books call it.
+impl From<Name> for Buried {
+    fn from(Name { place, id }: Name) -> Self {
+        Self { place, id }
+    }
+}
+
+impl From<Buried> for Name {
+    fn from(Buried { place, id }: Buried) -> Self {
+        Self { place, id }
     }
 }
 

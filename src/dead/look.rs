@@ -6,6 +6,7 @@
 
 use super::letter::{Letter, MAX_LEN, Name, Unreadable};
 use super::place;
+use crate::spool::held_dirs;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -25,6 +26,13 @@ pub struct Found {
     pub path: PathBuf,
     /// What it counts of the store's size.
     pub bytes: u64,
+}
+
+impl Found {
+    /// The directory of the spool that it is of.
+    pub fn spool(&self) -> &Path {
+        self.path.parent().and_then(Path::parent).unwrap_or(Path::new(""))
+    }
 }
 
 /// Why a letter was not read.
@@ -62,6 +70,15 @@ pub fn list(spool: &Path) -> io::Result<Vec<Found>> {
         }
     }
     found.sort_by_key(|found| (found.name.place, found.name.id.epoch.0, found.name.id.sequence));
+    Ok(found)
+}
+
+/// [`list`] of the spool in `spool`, and of those inside it, behind.
+pub fn list_all(spool: &Path) -> io::Result<Vec<Found>> {
+    let mut found = list(spool)?;
+    for (_, dir) in held_dirs(spool)? {
+        found.append(&mut list(&dir)?);
+    }
     Ok(found)
 }
 

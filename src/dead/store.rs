@@ -8,7 +8,7 @@
 //! whoever removes a file by hand makes room by it. Each letter has cost a way to Kafka and back.
 
 use super::letter::{Letter, Name};
-use super::look::{counted, list};
+use super::look::{Found, counted, list, list_all};
 use super::place;
 use crate::status::words;
 use std::fs::{self, File};
@@ -38,22 +38,24 @@ impl Default for Config {
 #[non_exhaustive]
 pub enum KeepError {
     #[error(
-        "the dead letters are full ({}, {} of {}): take letters out of {}, or raise max_size under \
-         [dead]",
+        "the dead letters in {} are full ({}, {} of {}): drop some (`waystation dead drop`), or raise \
+         max_size under [dead]",
+        dir.display(),
         words::count(*letters as u64, "letter"),
         words::bytes(*bytes),
-        words::bytes(*max),
-        dir.display()
+        words::bytes(*max)
     )]
     Full { dir: PathBuf, letters: usize, bytes: u64, max: u64 },
     #[error("cannot write to {}: {source}; look at the disk and at who owns that directory", path.display())]
     Io { path: PathBuf, source: io::Error },
 }
 
-/// The letters of one spool. Only the one who has the spool's lock may have one, and its clones.
+/// The letters of one spool. Only the one who has the spool's lock may have one.
 #[derive(Debug, Clone)]
 pub struct Store {
     spool: PathBuf,
+    /// The spool that this one is inside of; or the same. Their letters are bounded together.
+    whole: PathBuf,
     max_size: u64,
     most: usize,
 }
@@ -62,12 +64,22 @@ impl Store {
     /// The store of the spool in `spool`, which the caller has open. Nothing is made before the
     /// first letter.
     pub fn open(spool: &Path, config: Config) -> Self {
-        let store = Self { spool: spool.to_owned(), max_size: config.max_size, most: MOST };
-        if let Err(error) = store.tidy() {
+        let (spool, whole) = (spool.to_owned(), spool.to_owned());
+        Self { spool, whole, max_size: config.max_size, most: MOST }.tidied()
+    }
+
+    /// The store of a spool inside this one's, which the caller has open.
+    #[must_use]
+    pub fn inside(&self, spool: &Path) -> Self {
+        Self { spool: spool.to_owned(), ..self.clone() }.tidied()
+    }
+
+    fn tidied(self) -> Self {
+        if let Err(error) = self.tidy() {
             // It is in nobody's way: the next start tries again.
-            tracing::warn!("cannot tidy {}: {error}", place(spool).display());
+            tracing::warn!("cannot tidy {}: {error}", place(&self.spool).display());
         }
-        store
+        self
     }
 
     /// Removes what a crash kept from being finished.
@@ -95,8 +107,9 @@ impl Store {
     pub fn keep(&self, letter: &Letter) -> Result<(), KeepError> {
         let dir = place(&self.spool);
         let failed = |source| KeepError::Io { path: dir.clone(), source };
-        let others = list(&self.spool).map_err(failed)?;
-        let others = others.into_iter().filter(|found| found.name != letter.name());
+        let others = list_all(&self.whole).map_err(failed)?;
+        let this = |found: &Found| found.name == letter.name() && found.spool() == self.spool;
+        let others = others.into_iter().filter(|found| !this(found));
         let (letters, bytes) = others.fold((0, 0_u64), |(n, sum), found| {
             (n + 1, sum.saturating_add(found.bytes)) //
         });
@@ -142,15 +155,23 @@ impl Store {
     /// Takes a letter out; one that is not there is out. `Ok` means that it stays out at a power
     /// cut.
     pub fn take_back(&self, name: &Name) -> io::Result<()> {
-        let dir = place(&self.spool);
+        remove(&self.spool, &[*name])
+    }
+}
+
+/// Removes these letters of the spool in `spool`; one that is not there is removed. `Ok` means that they
+/// stay away at a power cut.
+pub(super) fn remove(spool: &Path, names: &[Name]) -> io::Result<()> {
+    let dir = place(spool);
+    for name in names {
         match fs::remove_file(dir.join(name.to_string())) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        match sync(&dir) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+    }
+    match sync(&dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

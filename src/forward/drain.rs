@@ -175,7 +175,7 @@ impl Forwarder {
             max_in_flight: self.config.max_in_flight.min(HELD_RECORDS),
             ..self.config.clone()
         };
-        let (counts, letters) = (self.monitor.clone(), self.letters.store());
+        let (counts, letters) = (self.monitor.clone(), self.letters.inside(reader.dir()));
         let pace = self.pace.shared(Instant::now());
         Self::build(config, Part::Topic, reader, letters, counts, pace)
     }

@@ -131,3 +131,12 @@ fn a_wrong_line_is_told_what_is_wrong_with_it() {
         assert!(!error.contains("line 1"), "{error}");
     }
 }
+
+/// Fails without the bounds: the clock of a box may say anything, and what has no year is a panic.
+#[test]
+fn a_moment_is_written_where_it_has_a_year() {
+    let written = |at| rfc3339(Millis(at));
+    assert_eq!(written(0).as_deref(), Some("1970-01-01T00:00:00.000Z"));
+    assert_eq!(written(YEAR_10000 - 1).as_deref(), Some("9999-12-31T23:59:59.999Z"));
+    assert_eq!([-1, i64::MIN, YEAR_10000, i64::MAX].map(written), [const { None }; 4]);
+}

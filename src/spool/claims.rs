@@ -14,6 +14,8 @@ pub struct Claims {
     held: Option<(Sequence, Sequence, Instant)>,
     /// What is being dropped: its way out is decided, and not written down yet.
     dropping: Option<(Sequence, Sequence)>,
+    /// From here on copies of dead letters come that the books do not know of yet.
+    copies: Option<Sequence>,
 }
 
 /// What is kept from the reader while an operator takes it out.
@@ -26,7 +28,7 @@ pub struct Held {
 impl Claims {
     /// Of a spool that is delivered up to `watermark`.
     pub fn new(watermark: Sequence) -> Self {
-        Self { handed: watermark, held: None, dropping: None }
+        Self { handed: watermark, held: None, dropping: None, copies: None }
     }
 
     /// Whether none of these was handed out, is held, or is being dropped.
@@ -41,10 +43,32 @@ impl Claims {
         ahead.map(|(first, _)| from.max(first)).fold(end, Sequence::min)
     }
 
-    /// What is neither handed out nor moved: held, or being dropped.
+    /// What is neither handed out nor moved: held, being dropped, or perhaps a dead letter's copy.
     fn claimed(&self) -> impl Iterator<Item = (Sequence, Sequence)> {
         let held = self.held.map(|(first, end, _)| (first, end));
-        held.into_iter().chain(self.dropping)
+        let copies = self.copies.map(|first| (first, Sequence(u64::MAX)));
+        held.into_iter().chain(self.dropping).chain(copies)
+    }
+
+    /// Nothing from `from` on is handed out or taken out; it never was. Says whether that is so from
+    /// now on: not when it is already, from elsewhere on.
+    #[must_use]
+    pub fn begin_copies(&mut self, from: Sequence) -> bool {
+        let may = self.copies.is_none() && self.handed <= from;
+        if may {
+            self.copies = Some(from);
+        }
+        may
+    }
+
+    /// `end`, or where what may be a copy begins.
+    pub fn before_copies(&self, end: Sequence) -> Sequence {
+        self.copies.map_or(end, |copies| end.min(copies))
+    }
+
+    /// The books know which copies there are.
+    pub fn end_copies(&mut self) {
+        self.copies = None;
     }
 
     /// Keeps these from being handed out until they are dropped.
@@ -70,6 +94,7 @@ impl Claims {
         now: Instant,
     ) -> Result<(Sequence, Sequence), HoldError> {
         let first = first.max(self.handed);
+        let end = self.before_copies(end);
         if self.held.is_some() {
             return Err(HoldError::Another);
         }
@@ -119,5 +144,22 @@ mod tests {
         claims.end_drop();
         assert_eq!(claims.limit(at(0), at(60)), at(40));
         assert!(claims.are_free(at(0), at(40)) && !claims.are_free(at(0), at(41)));
+    }
+
+    /// Fails without `copies` in `claimed` and in `hold`: a record could be delivered, or taken out,
+    /// before the books know that it is a dead letter's copy.
+    #[test]
+    fn what_may_be_a_copy_of_a_dead_letter_is_left_alone_until_the_books_know_it() {
+        let at = Sequence;
+        let mut claims = Claims::new(at(0));
+        claims.hand_out(at(30));
+        assert!(!claims.begin_copies(at(20)));
+        assert!(claims.begin_copies(at(40)) && !claims.begin_copies(at(50)));
+        assert_eq!(claims.limit(at(30), at(60)), at(40));
+        assert!(claims.are_free(at(30), at(40)) && !claims.are_free(at(45), at(46)));
+        assert_eq!(claims.hold(at(0), at(60), Instant::now()), Ok((at(30), at(40))));
+        claims.release();
+        claims.end_copies();
+        assert_eq!(claims.limit(at(30), at(60)), at(60));
     }
 }

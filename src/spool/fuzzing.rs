@@ -12,7 +12,7 @@
 
 use super::block::{Block, Draft, Encoder};
 use super::part;
-use super::progress::{Progress, Range, Removal};
+use super::progress::{Exit, Progress, Range, Removal};
 use super::scan::{self, Scanned};
 use super::segment::{SEAL_LEN, Seal, SegmentId};
 use crate::record::{Epoch, Millis, NewRecord, Reception, Record, Route, Sequence};
@@ -237,6 +237,12 @@ fn check_progress(mut progress: Progress, mut recipe: Recipe<'_>) {
         assert!(taken.is_ok() || progress.encode(1).len() > super::progress::SLOT_LEN - 100);
         let seen = Sequence(end.max(accepted(&progress).0));
         assert!(progress.ledger(seen).balances());
+    }
+    let leaving = progress.leaving().to_vec();
+    for exit in [Exit::Again, Exit::Dropped] {
+        // More of them than can leave at a time may be refused.
+        let _ = progress.let_go(&leaving, recipe.number() % 1000, exit);
+        assert!(progress.ledger(accepted(&progress)).balances());
     }
     progress.advance(Sequence(recipe.number()));
     progress.advance(past);

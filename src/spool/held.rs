@@ -11,20 +11,29 @@
 use super::config::{Config, WhenFull};
 use super::reader::SpoolReader;
 use super::{OpenError, Spool, dir};
-use std::fs;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// The directories of the spools inside the one in `spool`, by topic.
+pub fn held_dirs(spool: &Path) -> io::Result<Vec<(String, PathBuf)>> {
+    let place = spool.join(dir::HELD);
+    let topics = match dir::names(&place) {
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+        {
+            return Ok(Vec::new());
+        }
+        other => other?,
+    };
+    let dirs = topics.into_iter().map(|topic| (topic.clone(), place.join(topic)));
+    Ok(dirs.filter(|(_, dir)| dir.is_dir()).collect())
+}
 
 impl SpoolReader {
     /// The topics of which records were ever held, by name.
     pub fn held_topics(&self) -> io::Result<Vec<String>> {
-        let place = self.shared().config.dir.join(dir::HELD);
-        let mut topics = match dir::names(&place) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            other => other?,
-        };
-        topics.retain(|topic| fs::metadata(place.join(topic)).is_ok_and(|meta| meta.is_dir()));
-        Ok(topics)
+        Ok(held_dirs(&self.shared().config.dir)?.into_iter().map(|(topic, _)| topic).collect())
     }
 
     /// Opens the spool that holds the records of `topic` (a legal name of one, which is a legal name

@@ -41,6 +41,7 @@
 //! - `segment.rs`, `store.rs`: the tail on the disk; `catalog.rs`: all segments; `scan.rs`,
 //!   `reader.rs`: reading them;
 //! - `removal.rs`: what leaves otherwise than by delivery; `claims.rs`: who may have what;
+//!   `letters.rs`: dead letters that leave;
 //! - `repack.rs`: old segments of small blocks written anew; `generations.rs`: which one counts;
 //! - `held.rs`: spools inside a spool, of topics that are refused;
 //! - `progress.rs`: how far it has come; `keeper.rs`: housekeeping; `start.rs`: after a stop;
@@ -65,6 +66,7 @@ mod generations;
 mod held;
 mod ids;
 mod keeper;
+mod letters;
 #[cfg(test)]
 mod model;
 mod mutex;
@@ -89,6 +91,9 @@ pub use block::Block;
 pub use claims::{Held, HoldError};
 pub use config::{Config, WhenFull};
 pub use depth::Depth;
+pub use held::held_dirs;
+pub use letters::{Again, Unfinished};
+pub use progress::{AT_ONCE as LETTERS_AT_ONCE, Buried};
 pub use reader::{ReadError, SpoolReader};
 pub use removal::Hold;
 

@@ -18,7 +18,7 @@
 //! | offset | bytes | what |
 //! |---|---|---|
 //! | 0 | 4 | magic `WSPR` |
-//! | 4 | 1 | format version of the whole spool: 2, or 1 |
+//! | 4 | 1 | format version of the whole spool: 3 while it names dead letters, else 2; or 1 |
 //! | 5 | 1 | 1 after a clean stop, else 0 |
 //! | 6 | 2 | 0 |
 //! | 8 | 8 | turn |
@@ -31,17 +31,23 @@
 //! | 100 | 17 each | kind (0 dead, 1 dropped, 2 exported, 3 lost, 4 unused), first, end |
 //! | | 17, if any | kind 5, 0, how many below the watermark were unused |
 //! | | 17 each | kind 6, from where on a segment may hold something, where the next one begins |
+//! | | 34 each | dead letters that leave (`letters.rs`): kind 7, place, epoch; kind 8, sequence of the id, 0 |
+//! | | 17, if any | kind 9, 0, from where on what is sent again of those is looked for |
 //! | | 4 | CRC-32C of all before it |
 //!
 //! A program that changes any of the spool's formats raises this version, and writes both slots
 //! before anything else: an older one then knows that it must not touch what it does not
 //! understand, and sets it aside (`aside.rs`). Version 2 brought records that keep the id of another
 //! spool (`block.rs`) and segments that stand for several (`generations.rs`); what version 1 wrote
-//! is read as it is.
+//! is read as it is. Version 3 brought the dead letters that leave, and is written only while there
+//! are any: at rest an older program reads what this one wrote.
 //!
 //! The watermark may lag behind what Kafka has: a lagging one repeats, never skips.
 
+mod letters;
 mod slot;
+
+pub use letters::{AT_ONCE, Buried, Exit};
 
 use super::scan;
 use crate::ledger::Ledger;
@@ -54,7 +60,9 @@ use std::path::Path;
 /// Bytes of one slot; holds some 3,800 ranges.
 pub const SLOT_LEN: usize = 64 * 1024;
 const MAGIC: [u8; 4] = *b"WSPR";
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
+/// Of a progress that names no dead letters.
+const PLAIN: u8 = 2;
 const OLDEST: u8 = 1;
 const FIXED_LEN: usize = 100;
 const RANGE_LEN: usize = 17;
@@ -111,6 +119,9 @@ pub struct Progress {
     /// In doubt: from where on a segment may hold something, and where the next one begins. In
     /// order, and none of it in `ranges`.
     doubts: Vec<(Sequence, Sequence)>,
+    /// See `letters.rs`.
+    leaving: Vec<Buried>,
+    again_from: Option<Sequence>,
 }
 
 /// More separate ranges than the file can name.
@@ -133,6 +144,8 @@ impl Progress {
             totals: [0; 5],
             ranges: Vec::new(),
             doubts: Vec::new(),
+            leaving: Vec::new(),
+            again_from: None,
         }
     }
 
@@ -227,7 +240,7 @@ impl Progress {
             }
             joins
         });
-        if all.len() + self.doubts.len() > MOST_RANGES {
+        if all.len() + self.doubts.len() + self.letter_entries() > MOST_RANGES {
             return Err(TooManyRanges);
         }
         self.ranges = all;

@@ -73,6 +73,11 @@ impl SpoolReader {
         &self.shared
     }
 
+    /// The spool's directory.
+    pub fn dir(&self) -> &Path {
+        &self.shared.config.dir
+    }
+
     /// The next block from the position on, without the records below it; `None` when everything
     /// published was read. The position moves behind the block. A jump of the sequences between
     /// two blocks is a range that was removed or lost.

@@ -214,9 +214,14 @@ impl Shared {
     }
 
     pub fn ledger(&self) -> Ledger {
-        let mut progress = lock(&self.books).progress.clone();
+        let (mut progress, seen) = {
+            let books = lock(&self.books);
+            // Copies of dead letters are no more records than before: until the books know which of
+            // those that come they are, none is counted.
+            (books.progress.clone(), books.claims.before_copies(self.published()))
+        };
         progress.advance(self.watermark());
-        progress.ledger(self.published())
+        progress.ledger(seen)
     }
 
     /// Whether one more commit keeps within `max_size` and `min_free`.

@@ -71,8 +71,8 @@ pub fn judge(facts: &Snapshot, troubles: &[String]) -> Judgement {
         said.say(Verdict::Attention, trouble.trim_end_matches('.').to_owned());
     }
     if facts.ledger.dropped > 0 {
-        let text = format!("{} dropped to make room", were(facts.ledger.dropped));
-        // The operator's own policy: no reason to call anybody.
+        let text = format!("{} dropped, to make room or by hand", were(facts.ledger.dropped));
+        // The operator's own policy, or doing: no reason to call anybody.
         said.say(Verdict::Ok, text);
     }
     losses(facts, &mut said);

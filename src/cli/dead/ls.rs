@@ -41,8 +41,8 @@ pub fn run(args: &Args, config: &Path) -> u8 {
         }
         Ok(())
     });
-    let text = if args.json { json } else { listing.text(letters.bytes()) };
-    match (read, letters.unreadable) {
+    let text = if args.json { json } else { listing.text(letters.bytes(), letters.failed) };
+    match (read, letters.failed) {
         (Ok(()), 0) => terminal::answer(&text),
         (Ok(()), _) => {
             terminal::answer(&text);
@@ -75,14 +75,22 @@ impl Listing {
         }
     }
 
-    fn text(mut self, bytes: u64) -> String {
-        if self.rows.is_empty() {
+    /// `bytes` are those of all of them, with those that could not be read.
+    fn text(mut self, bytes: u64, unreadable: u64) -> String {
+        let all = self.rows.len() as u64 + unreadable;
+        if all == 0 {
             return "There are no dead letters.\n".to_owned();
         }
-        let count = words::count(self.rows.len() as u64, "dead letter");
-        self.rows.insert(0, HEAD.map(str::to_owned));
-        let mut text = terminal::aligned(&self.rows, TEXT);
-        text.push('\n');
+        let mut count = words::count(all, "dead letter");
+        if unreadable > 0 {
+            count = format!("{count} ({} cannot be read)", words::thousands(unreadable));
+        }
+        let mut text = String::new();
+        if !self.rows.is_empty() {
+            self.rows.insert(0, HEAD.map(str::to_owned));
+            text = terminal::aligned(&self.rows, TEXT);
+            text.push('\n');
+        }
         let mut line = |line: &str| text.push_str(&terminal::wrapped(line, terminal::COLUMNS));
         for (reason, letters) in &self.reasons {
             line(&format!("{}: {reason}.", words::capitalised(&words::count(*letters, "letter"))));

@@ -3,10 +3,10 @@
 use super::letters::{Letters, Place, Which};
 use crate::cli::{exit, terminal};
 use crate::dead::Letter;
+use crate::line;
 use crate::record::Millis;
 use std::fmt::Write as _;
 use std::path::Path;
-use std::time::{Duration, UNIX_EPOCH};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -29,9 +29,6 @@ pub fn run(args: &Args, config: &Path) -> u8 {
     });
     if let Err(error) = read {
         return terminal::written(Err(error));
-    }
-    if text.is_empty() && letters.unreadable == 0 {
-        terminal::complain(&"there is no such dead letter; `waystation dead ls` lists them");
     }
     if text.is_empty() { exit::FAILURE } else { terminal::answer(&text) }
 }
@@ -68,9 +65,5 @@ fn whole(letter: &Letter) -> String {
 
 /// As RFC 3339 in UTC; what that cannot express in milliseconds.
 fn time(at: Millis) -> String {
-    let since = u64::try_from(at.0).ok().map(Duration::from_millis);
-    match since.filter(|since| since.as_secs() < 253_402_300_800) {
-        Some(since) => humantime::format_rfc3339_millis(UNIX_EPOCH + since).to_string(),
-        None => format!("{} ms", at.0),
-    }
+    line::rfc3339(at).unwrap_or_else(|| format!("{} ms", at.0))
 }

@@ -5,9 +5,11 @@ use super::place;
 use crate::cli::{exit, terminal};
 use crate::control::client::{Client, ClientError};
 use crate::control::records;
+use crate::dead::{self, Left, Name};
 use crate::record::Sequence;
 use crate::spool::{self, Hold, HoldError, OpenError, SpoolWriter};
 use std::io;
+use std::path::PathBuf;
 use tokio::runtime::{Builder, Runtime};
 
 /// See the module.
@@ -20,6 +22,7 @@ pub enum Door {
 /// A spool that this process has open.
 #[derive(Debug)]
 pub struct Opened {
+    dir: PathBuf,
     writer: SpoolWriter,
     runtime: Runtime,
     held: Option<Hold>,
@@ -52,7 +55,10 @@ impl Door {
         };
         place::owned(&config.dir)?;
         match spool::open(config.clone()) {
-            Ok(spool) => Ok(Self::Open(Opened::new(spool)?)),
+            Ok(spool) => {
+                dead::recover(&config.dir, &spool.writer);
+                Ok(Self::Open(Opened::new(config.dir.clone(), spool)?))
+            }
             Err(error @ OpenError::InUse { .. }) => {
                 terminal::complain(&format!(
                     "{error}; its control socket does not answer ({nobody})"
@@ -116,6 +122,22 @@ impl Door {
         }
     }
 
+    /// Drops these dead letters.
+    pub fn drop_letters(&mut self, names: &[Name]) -> Result<Left, DoorError> {
+        match self {
+            Self::Service(client) => Ok(client.drop_letters(names)?),
+            Self::Open(opened) => unchanged(dead::drop_letters(&opened.dir, &opened.writer, names)),
+        }
+    }
+
+    /// Sends the records of these dead letters again.
+    pub fn send_again(&mut self, names: &[Name]) -> Result<Left, DoorError> {
+        match self {
+            Self::Service(client) => Ok(client.send_again(names)?),
+            Self::Open(opened) => unchanged(dead::send_again(&opened.dir, &opened.writer, names)),
+        }
+    }
+
     /// Lets go of it. An error says that the spool was not closed in order; nothing is lost by it.
     pub fn close(self) -> Result<(), spool::CloseError> {
         match self {
@@ -128,15 +150,19 @@ impl Door {
     }
 }
 
+fn unchanged(left: io::Result<Left>) -> Result<Left, DoorError> {
+    left.map_err(|error| DoorError::Failed(format!("nothing was changed: {error}")))
+}
+
 impl Opened {
-    fn new(spool: spool::Spool) -> Result<Self, u8> {
+    fn new(dir: PathBuf, spool: spool::Spool) -> Result<Self, u8> {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.map_err(|error| {
             terminal::complain(&format!("cannot start: {error}"));
             exit::SOFTWARE
         })?;
         runtime.spawn(spool.acks.run());
-        Ok(Self { writer: spool.writer, runtime, held: None })
+        Ok(Self { dir, writer: spool.writer, runtime, held: None })
     }
 }
 

@@ -6,7 +6,7 @@
 
 use super::door::{Door, DoorError};
 use super::ls;
-use super::output::Output;
+use super::output::To;
 use super::place;
 use super::verify::range;
 use crate::cli::{exit, terminal};
@@ -19,10 +19,8 @@ use std::path::{Path, PathBuf};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Write to this file instead of to standard output; it appears when it is complete, and an
-    /// existing file is never overwritten
-    #[arg(long, short, value_name = "FILE")]
-    output: Option<PathBuf>,
+    #[command(flatten)]
+    output: To,
     /// Only records from this sequence on
     #[arg(long, value_name = "SEQUENCE")]
     from: Option<u64>,
@@ -103,7 +101,7 @@ pub fn run(args: &Args, config: &Path) -> u8 {
     };
     match exported {
         Ok(exported) => exported.told(args),
-        Err(failure) => failed(args, &failure),
+        Err(failure) => failed(args, failure),
     }
 }
 
@@ -119,23 +117,15 @@ fn tell_of_held(dir: &Path) {
     }
 }
 
-fn failed(args: &Args, failure: &Failure) -> u8 {
-    match (failure, &args.output) {
-        (Failure::Look(error), _) => place::unreadable(error),
-        (Failure::Write(error), None) if error.kind() == io::ErrorKind::BrokenPipe => exit::OK,
-        (Failure::Write(error), None) => {
-            terminal::complain(&format!("cannot write to standard output: {error}"));
-            exit::IO
-        }
-        (Failure::Write(error), Some(file)) => {
-            terminal::complain(&format!("cannot write {}: {error}", file.display()));
-            exit::CANNOT_CREATE
-        }
-        (Failure::Hold(error), _) => {
+fn failed(args: &Args, failure: Failure) -> u8 {
+    match failure {
+        Failure::Look(error) => place::unreadable(&error),
+        Failure::Write(error) => args.output.failed(error),
+        Failure::Hold(error) => {
             terminal::complain(&format!("{error}; nothing was exported"));
             exit::FAILURE
         }
-        (Failure::Remove(error), _) => {
+        Failure::Remove(error) => {
             terminal::complain(&format!(
                 "{error}; the file is complete, but its records may still be in the spool: then \
                  Kafka gets them too, with the same ids"
@@ -170,12 +160,7 @@ impl Exported {
         if let Some((removed, left)) = self.removed {
             said.push_str(&taken_out(removed, left));
         }
-        let written = if args.output.is_some() {
-            terminal::answer(&terminal::wrapped(&said, terminal::COLUMNS))
-        } else {
-            terminal::note(&said);
-            exit::OK
-        };
+        let written = args.output.tell(&said);
         for (first, end) in &self.missing {
             let range = range(*first, *end);
             terminal::complain(&format!("{range} cannot be read: damaged on the disk"));
@@ -254,7 +239,7 @@ fn export(
     moved: &dyn Fn(),
 ) -> Result<Exported, Failure> {
     let mut selector = Selector::new(dir, selection).map_err(Failure::Look)?;
-    let mut output = Output::open(args.output.as_deref()).map_err(Failure::Write)?;
+    let mut output = args.output.open().map_err(Failure::Write)?;
     let begin = selector.at();
     let end = selector.view().end().min(selection.end.unwrap_or(Sequence(u64::MAX)));
     let bar = terminal::bar_of_records("exporting", end.since(begin));

@@ -6,7 +6,7 @@
 //!   opening the spool (`door.rs`); `repair` does what a start does;
 //! - `place.rs`: which directory, and what to say when it cannot be read; `output.rs`: where lines go.
 
-mod door;
+pub mod door;
 mod export;
 mod import;
 mod ls;

@@ -1,13 +1,46 @@
-//! Where an export goes: standard output, or a file that is there only when it is whole.
+//! Where an export goes, and what to say of it: standard output, or a file that is there only when it
+//! is whole.
 //!
 //! A file is written under another name beside its own, synced, and renamed; an existing file is
 //! never replaced, for it may hold the only copy of what was taken out of a spool. It is synced in
 //! steps, so that on a slow medium no sync takes long: whoever waits for it can tell a medium that is
 //! slow from one that hangs.
 
+use crate::cli::{exit, terminal};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+
+/// Where the lines are to go.
+#[derive(Debug, clap::Args)]
+pub struct To {
+    /// Write to this file instead of to standard output; it appears when it is complete, and an
+    /// existing file is never overwritten
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+impl To {
+    pub fn open(&self) -> io::Result<Output> {
+        Output::open(self.output.as_deref())
+    }
+
+    /// Says that it could not be written.
+    pub fn failed(&self, error: io::Error) -> u8 {
+        let Some(file) = &self.output else { return terminal::written(Err(error)) };
+        terminal::complain(&format!("cannot write {}: {error}", file.display()));
+        exit::CANNOT_CREATE
+    }
+
+    /// Says what was written: where the lines are not.
+    pub fn tell(&self, said: &str) -> u8 {
+        if self.output.is_some() {
+            return terminal::answer(&terminal::wrapped(said, terminal::COLUMNS));
+        }
+        terminal::note(said);
+        exit::OK
+    }
+}
 
 /// See the module.
 #[derive(Debug)]
@@ -32,7 +65,7 @@ pub struct NewFile {
 
 impl Output {
     /// Standard output without a path.
-    pub fn open(path: Option<&Path>) -> io::Result<Self> {
+    fn open(path: Option<&Path>) -> io::Result<Self> {
         let Some(path) = path else { return Ok(Self::Stdout(BufWriter::new(io::stdout()))) };
         if path.symlink_metadata().is_ok() {
             return Err(exists());

@@ -38,7 +38,7 @@ pub fn owned(dir: &Path) -> Result<(), u8> {
     let owner = name_of(data.uid());
     terminal::complain(&format!(
         "the spool belongs to {owner}, and no service runs that could be asked; run this as that \
-         user: sudo -u {owner} waystation spool ... (a file that only you can read goes in by \
+         user: sudo -u {owner} waystation ... (a file that only you can read goes in by \
          standard input: import - < FILE; an export goes where {owner} may write, as in /var/tmp)"
     ));
     Err(exit::NO_PERMISSION)

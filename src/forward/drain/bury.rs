@@ -14,6 +14,7 @@ use crate::forward::setback::{Setback, not_set_aside};
 use crate::record::{Millis, Record, Sequence};
 use crate::spool::SpoolReader;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Instant;
 
 /// The store, and the letters in it whose records still wait in the spool.
@@ -36,9 +37,9 @@ impl Letters {
         Self { store, unlisted }
     }
 
-    /// The store, for who drains another part of the spool.
-    pub fn store(&self) -> dead::Store {
-        self.store.clone()
+    /// The store of a spool inside this one.
+    pub fn inside(&self, spool: &Path) -> dead::Store {
+        self.store.inside(spool)
     }
 
     /// The record is sent (again). One of another id has only the place of the letter's.

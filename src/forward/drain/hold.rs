@@ -8,6 +8,7 @@
 //! It deliberately does not know when a topic is held, nor which way a record goes: `held.rs` does.
 
 use super::{Forwarder, Part, Rest};
+use crate::dead;
 use crate::forward::RETRY;
 use crate::forward::held::{Drained, MOST, Topic, Way};
 use crate::forward::monitor::Monitor;
@@ -115,6 +116,7 @@ impl Forwarder {
             return Err(HoldError::Leaving);
         }
         let Spool { writer, mut reader, acks, report } = self.reader.open_held(topic)?;
+        dead::recover(reader.dir(), &writer);
         if left && report.ledger.spooled == 0 {
             self.monitor.held_no_more(topic, report.ledger);
             return Ok(());

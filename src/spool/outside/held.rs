@@ -3,9 +3,7 @@
 use super::LookError;
 use super::view::{View, look};
 use crate::ledger::Ledger;
-use crate::spool::dir::{self, HELD};
-use std::fs;
-use std::io;
+use crate::spool::held::held_dirs;
 use std::path::Path;
 
 /// One of them.
@@ -24,16 +22,10 @@ impl Held {
 
 /// Those in the spool in `dir`, by topic.
 pub fn held(dir: &Path) -> Result<Vec<Held>, LookError> {
-    let place = dir.join(HELD);
-    let wrong = |source| LookError::Io { path: place.clone(), source };
-    let mut topics = match dir::names(&place) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        other => other.map_err(wrong)?,
-    };
-    topics.retain(|topic| fs::metadata(place.join(topic)).is_ok_and(|meta| meta.is_dir()));
+    let wrong = |source| LookError::Io { path: dir.to_owned(), source };
     let mut held = Vec::new();
-    for topic in topics {
-        match look(&place.join(&topic)) {
+    for (topic, dir) in held_dirs(dir).map_err(wrong)? {
+        match look(&dir) {
             Ok(view) => held.push(Held { topic, view }),
             // Just being made.
             Err(LookError::NoSpool(_)) => {}

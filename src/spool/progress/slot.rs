@@ -2,18 +2,24 @@
 //!
 //! What is read is believed only where the books can be those of a spool.
 
-use super::{FIXED_LEN, MAGIC, OLDEST, Progress, RANGE_LEN, REMOVALS, Range, Removal, VERSION};
-use crate::record::Sequence;
+use super::{
+    Buried, FIXED_LEN, MAGIC, OLDEST, PLAIN, Progress, RANGE_LEN, REMOVALS, Range, Removal, VERSION,
+};
+use crate::record::{Epoch, RecordId, Sequence};
 
 /// Entries of the file that are no removals.
 const UNUSED_BELOW: u8 = 5;
 const IN_DOUBT: u8 = 6;
+const LEAVING: u8 = 7;
+const LEAVING_ID: u8 = 8;
+const AGAIN_FROM: u8 = 9;
 
 impl Progress {
     pub(in crate::spool) fn encode(&self, turn: u64) -> Vec<u8> {
         let mut out = Vec::with_capacity(FIXED_LEN + self.ranges.len() * RANGE_LEN + 4);
         out.extend_from_slice(&MAGIC);
-        out.extend_from_slice(&[VERSION, u8::from(self.clean), 0, 0]);
+        let version = if self.letter_entries() == 0 { PLAIN } else { VERSION };
+        out.extend_from_slice(&[version, u8::from(self.clean), 0, 0]);
         out.extend_from_slice(&turn.to_le_bytes());
         out.extend_from_slice(&self.spool_id);
         out.extend_from_slice(&self.boot_id);
@@ -26,7 +32,13 @@ impl Progress {
         let ranges = self.ranges.iter().map(|range| (range.kind as u8, range.first, range.end));
         let below = (*unused > 0).then_some((UNUSED_BELOW, Sequence(0), Sequence(*unused)));
         let doubts = self.doubts.iter().map(|(from, end)| (IN_DOUBT, *from, *end));
-        let entries: Vec<_> = ranges.chain(below).chain(doubts).collect();
+        let leaving = self.leaving.iter().flat_map(|Buried { place, id }| {
+            let epoch = Sequence(id.epoch.0);
+            [(LEAVING, *place, epoch), (LEAVING_ID, id.sequence, Sequence(0))]
+        });
+        let again = self.again_from.map(|from| (AGAIN_FROM, Sequence(0), from));
+        let entries: Vec<_> =
+            ranges.chain(below).chain(doubts).chain(leaving).chain(again).collect();
         #[expect(clippy::cast_possible_truncation, reason = "`remove` bounds the ranges")]
         out.extend_from_slice(&(entries.len() as u32).to_le_bytes());
         for (kind, first, end) in entries {
@@ -71,12 +83,23 @@ impl Progress {
             totals: [u64_at(64)?, u64_at(72)?, u64_at(80)?, u64_at(88)?, 0],
             ranges: Vec::new(),
             doubts: Vec::new(),
+            leaving: Vec::new(),
+            again_from: None,
         };
+        // Of a letter, until the rest of its name comes.
+        let mut half = None;
         for at in (FIXED_LEN..len).step_by(RANGE_LEN) {
             let (first, end) = (Sequence(u64_at(at + 1)?), Sequence(u64_at(at + 9)?));
             match slot[at] {
                 UNUSED_BELOW => progress.totals[Removal::Unused as usize] = end.0,
                 IN_DOUBT => progress.doubts.push((first, end)),
+                LEAVING if half.is_none() => half = Some((first, Epoch(end.0))),
+                LEAVING_ID => {
+                    let (place, epoch) = half.take()?;
+                    let id = RecordId { epoch, sequence: first };
+                    progress.leaving.push(Buried { place, id });
+                }
+                AGAIN_FROM => progress.again_from = Some(end),
                 kind => {
                     let kind = *REMOVALS.get(usize::from(kind))?;
                     progress.ranges.push(Range { kind, first, end });
@@ -84,7 +107,7 @@ impl Progress {
             }
         }
         let turn = u64_at(8)?; // one more must fit behind it
-        (turn < u64::MAX && progress.is_sound()).then_some((turn, progress))
+        (turn < u64::MAX && half.is_none() && progress.is_sound()).then_some((turn, progress))
     }
 
     /// Whether the books can be those of a spool. A checksum holds for whatever was written under

@@ -130,7 +130,10 @@ async fn a_topic_that_is_refused_holds_up_no_other_and_its_records_go_out_in_ord
     let (look, topic) = (rig.monitor.look(), held(&rig).unwrap());
     assert_ne!(look.mood.state, KafkaState::Paused, "{look:?}");
     let because = topic.because.unwrap();
-    assert!(because.contains(REFUSED) && because.contains("grant it Write"), "{because}");
+    assert!(
+        because.starts_with("this box's user") && because.contains("grant it Write"),
+        "{because}"
+    );
     // The main spool has let go of them.
     rig.until("nothing is in both", |_| held(&rig).unwrap().ahead == 0).await;
     assert_eq!(rig.writer.ledger().spooled, 0);

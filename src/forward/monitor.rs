@@ -76,6 +76,13 @@ struct Beside {
 }
 
 impl Beside {
+    /// Why its records are not sent, without the topic's name: whoever tells it tells of the topic.
+    fn because(&self, monitor: &Monitor) -> Option<String> {
+        let reason = monitor.look().mood.reason?;
+        let named = format!("topic {:?}: ", self.topic);
+        Some(reason.strip_prefix(&named).unwrap_or(&reason).to_owned())
+    }
+
     fn books(&self) -> Ledger {
         self.open.as_ref().map_or(self.books, |(writer, _)| writer.ledger())
     }
@@ -138,7 +145,7 @@ impl Monitor {
                 books,
                 ahead: books.accepted.saturating_sub(beside.passed),
                 depth: open.map(|(writer, _)| writer.depth()),
-                because: open.and_then(|(_, monitor)| monitor.look().mood.reason),
+                because: open.and_then(|(_, monitor)| beside.because(monitor)),
                 stalled: open.and_then(|(writer, _)| writer.stalled(limit)),
             }
         };

@@ -187,7 +187,7 @@ fn admin_thread(
         let _ending = ending;
         runtime.block_on(async move {
             let mut until = stopped.clone();
-            tokio::spawn(watch_over(facts.clone(), writer.clone(), told));
+            tokio::spawn(watch_over(facts.clone(), told));
             let (state, control_state) = (facts.admin_state(), facts.control_state());
             let mut control_until = stopped.clone();
             let over = async move { wait(&mut control_until).await };
@@ -207,13 +207,13 @@ async fn wait(stopped: &mut watch::Receiver<bool>) {
 
 /// Once a second: reads the counters, feeds systemd's watchdog while all parts make progress, and
 /// ends the service when the spool cannot go on: a new start can.
-async fn watch_over(facts: Arc<Facts>, writer: SpoolWriter, told: mpsc::Sender<String>) {
+async fn watch_over(facts: Arc<Facts>, told: mpsc::Sender<String>) {
     let mut ticks = tokio::time::interval(SECOND);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         facts.sample();
-        if let Some(failure) = writer.failure() {
+        if let Some(failure) = facts.failure() {
             // Once is enough, and nobody listens once the drain has begun.
             let _ = told.try_send(failure);
         } else if let Err(stuck) = facts.live() {

@@ -71,7 +71,7 @@ fn waiting(rig: &Rig) -> u64 {
 }
 
 fn books(rig: &Rig) -> Ledger {
-    let books = rig.monitor.books(rig.writer.ledger());
+    let books = rig.monitor.books(|| rig.writer.ledger());
     assert!(books.balances(), "{books:?}");
     books
 }
@@ -293,4 +293,32 @@ fn what_is_held_counts_in_the_spools_own_limit() {
     let again = main.reader.open_held("a").unwrap();
     assert_eq!(again.report.ledger.spooled, kept);
     assert!(Path::new(&dir.path().join("held/a/progress")).exists());
+}
+
+/// Fails when `Shared::drop_oldest` looks at the main spool alone: fresh records of others would be
+/// given for old ones that nobody takes.
+#[test]
+fn where_the_oldest_make_room_those_of_a_held_topic_do_before_newer_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let when_full = spool::WhenFull::DropOldest;
+    let small = support::config(dir.path());
+    let config = spool::Config { max_size: 8 << 20, segment_bytes: 400_000, when_full, ..small };
+    let main = spool::open(config).unwrap();
+    let inside = main.reader.open_held("a").unwrap();
+    support::append_all(&inside, &support::values(15, 100_000, 1)).unwrap();
+    std::thread::sleep(Duration::from_millis(5));
+    for value in support::values(40, 100_000, 2) {
+        support::append_all(&main, &[value]).unwrap();
+        if main.writer.ledger().dropped > 0 {
+            break;
+        }
+    }
+    let (own, held) = (main.writer.ledger(), inside.writer.ledger());
+    assert!(held.dropped > 0, "{held:?}, {own:?}");
+    // Its turn comes as well, be it for the held topic's records.
+    for value in support::values(40, 100_000, 3) {
+        support::append_all(&inside, &[value]).unwrap();
+    }
+    assert!(main.writer.ledger().dropped > own.dropped);
+    assert!(main.writer.ledger().balances() && inside.writer.ledger().balances());
 }

@@ -92,6 +92,11 @@ impl Facts {
         self.control_state.clone()
     }
 
+    /// Why the service cannot go on until it is started again, if so.
+    pub fn failure(&self) -> Option<String> {
+        self.writer.failure().or_else(|| self.monitor.failure())
+    }
+
     /// From now on the state is "stopping".
     pub fn set_stopping(&self) {
         self.stopping.store(true, Relaxed);
@@ -117,7 +122,7 @@ impl Facts {
 
     /// With those of the topics that are held.
     fn books(&self) -> Ledger {
-        self.monitor.books(self.writer.ledger())
+        self.monitor.books(|| self.writer.ledger())
     }
 
     fn rates(&self) -> std::sync::MutexGuard<'_, Rates> {
@@ -138,6 +143,7 @@ impl Facts {
             whole.syncs += depth.syncs;
             whole.bytes_written += depth.bytes_written;
             whole.stuck = whole.stuck.or(depth.stuck);
+            whole.set_aside.extend(depth.set_aside);
         }
         whole
     }
@@ -176,7 +182,8 @@ impl Facts {
     /// The routes of the configuration; a route that only the backlog still knows comes behind.
     fn routes(&self) -> Vec<status::Route> {
         let delivered = self.monitor.look().by_route;
-        let mut held = self.monitor.held_topics(STUCK);
+        let held_topics = self.monitor.held_topics(STUCK);
+        let mut held = held_topics.clone();
         // Which of a topic's routes they came by is not known: they are told once.
         let mut of = |route: &Route, accepted: u64| {
             let held = held.iter_mut().find(|held| held.topic == route.topic);
@@ -204,6 +211,18 @@ impl Facts {
             .collect();
         let unknown = delivered.iter().filter(|(route, _)| !self.routes.contains(route));
         routes.extend(unknown.map(|(route, _)| of(route, 0)));
+        // Nor is by which path they came.
+        let topics: Vec<_> = routes.iter().map(|route| route.topic.clone()).collect();
+        let held = held_topics.into_iter().filter(|held| held.books.spooled > 0);
+        let others = held.filter(|held| !topics.contains(&held.topic));
+        routes.extend(others.map(|held| status::Route {
+            path: "-".to_owned(),
+            topic: held.topic,
+            accepted: 0,
+            delivered: 0,
+            held: held.books.spooled,
+            held_because: held.because,
+        }));
         routes
     }
 }
@@ -271,7 +290,7 @@ impl Source for Facts {
             let held = || self.monitor.held_topics(STUCK).into_iter().find_map(|held| held.stalled);
             self.writer.stalled(STUCK).or_else(silent).or_else(held)
         };
-        self.writer.failure().or_else(stuck).map_or(Ok(()), Err)
+        self.failure().or_else(stuck).map_or(Ok(()), Err)
     }
 
     fn ready(&self) -> Result<(), String> {

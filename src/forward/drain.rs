@@ -32,7 +32,7 @@ use super::window::Window;
 use super::{BuildError, Config};
 use crate::dead;
 use crate::record::Sequence;
-use crate::spool::{Block, SpoolReader};
+use crate::spool::{Block, SpoolReader, outside};
 use crate::status::{Cause, KafkaState};
 use bury::Letters;
 use std::pin::{Pin, pin};
@@ -163,6 +163,10 @@ impl Forwarder {
             tracing::warn!("{}", obstacle.says);
         }
         let monitor = Arc::new(Monitor::new(initial(&config)));
+        // The books are right before what is held is opened; what cannot be looked at says so then.
+        for held in outside::held(reader.dir()).unwrap_or_default() {
+            monitor.held_before(&held.topic, held.view.ledger().unwrap_or_default());
+        }
         let held = Part::Whole(Held::new(config.hold_after));
         let pace = Pace::new(config.max_bytes_per_second, Instant::now());
         let forwarder = Self::build(config, held, reader, letters, monitor.clone(), pace);
@@ -176,7 +180,7 @@ impl Forwarder {
             ..self.config.clone()
         };
         let (counts, letters) = (self.monitor.clone(), self.letters.inside(reader.dir()));
-        let pace = self.pace.shared(Instant::now());
+        let pace = self.pace.beside();
         Self::build(config, Part::Topic, reader, letters, counts, pace)
     }
 

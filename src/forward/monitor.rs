@@ -10,7 +10,7 @@ use crate::record::{Millis, Route};
 use crate::spool::{Depth, SpoolWriter};
 use crate::status::{Cause, KafkaState};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The forwarder's state, in words and since when.
@@ -71,8 +71,12 @@ struct Beside {
     books: Ledger,
     /// Both as this process found them.
     first: (Ledger, u64),
+    /// They were looked at from outside only.
+    seen: bool,
     /// While it is held.
     open: Option<(SpoolWriter, Arc<Monitor>)>,
+    /// Why it is not, though something waits.
+    unopened: Option<String>,
 }
 
 impl Beside {
@@ -92,6 +96,7 @@ impl Beside {
 #[derive(Debug)]
 pub struct Monitor {
     beside: Mutex<Vec<Beside>>,
+    failure: OnceLock<String>,
     mood: Mutex<Mood>,
     in_flight: AtomicU64,
     delivered: AtomicU64,
@@ -113,6 +118,7 @@ impl Monitor {
         };
         Self {
             beside: Mutex::default(),
+            failure: OnceLock::new(),
             mood: Mutex::new(mood),
             in_flight: AtomicU64::new(0),
             delivered: AtomicU64::new(0),
@@ -145,16 +151,20 @@ impl Monitor {
                 books,
                 ahead: books.accepted.saturating_sub(beside.passed),
                 depth: open.map(|(writer, _)| writer.depth()),
-                because: open.and_then(|(_, monitor)| beside.because(monitor)),
+                because: match open {
+                    Some((_, monitor)) => beside.because(monitor),
+                    None => beside.unopened.clone(),
+                },
                 stalled: open.and_then(|(writer, _)| writer.stalled(limit)),
             }
         };
         lock(&self.beside).iter().map(look).collect()
     }
 
-    /// The books of the main spool and of those of held topics, as one.
-    pub fn books(&self, own: Ledger) -> Ledger {
-        lock(&self.beside).iter().fold(own, |whole, beside| {
+    /// The books of the main spool, which are asked for, and of those of held topics, as one.
+    pub fn books(&self, own: impl FnOnce() -> Ledger) -> Ledger {
+        let all = lock(&self.beside);
+        all.iter().fold(own(), |whole, beside| {
             let books = beside.books();
             whole.with_held(books, books.accepted.saturating_sub(beside.passed))
         })
@@ -172,35 +182,74 @@ impl Monitor {
     /// passed so many of the records there.
     pub(super) fn held(&self, topic: &str, writer: SpoolWriter, monitor: Arc<Self>, passed: u64) {
         let (topic, books, open) = (topic.to_owned(), writer.ledger(), Some((writer, monitor)));
-        self.beside(Beside { topic, passed, books, first: (books, passed), open });
+        let (first, seen, unopened) = ((books, passed), false, None);
+        self.beside(Beside { topic, passed, books, first, seen, open, unopened });
     }
 
-    /// Nothing waits in the topic's spool, which is closed with these books.
-    pub(super) fn held_no_more(&self, topic: &str, books: Ledger) {
+    /// Nothing waits in the topic's spool, which is closed, with these books if they are known.
+    pub(super) fn held_no_more(&self, topic: &str, books: Option<Ledger>) {
         let mut all = lock(&self.beside);
         if let Some(known) = all.iter_mut().find(|known| known.topic == topic) {
-            (known.open, known.books) = (None, books);
+            known.books = books.unwrap_or_else(|| known.books());
+            known.seen = false;
+            (known.open, known.unopened) = (None, None);
             return;
         }
         drop(all);
-        let (topic, passed) = (topic.to_owned(), books.accepted);
-        self.beside(Beside { topic, passed, books, first: (books, passed), open: None });
+        let (topic, books) = (topic.to_owned(), books.unwrap_or_default());
+        let (passed, first) = (books.accepted, (books, books.accepted));
+        let (open, unopened, seen) = (None, None, false);
+        self.beside(Beside { topic, passed, books, first, seen, open, unopened });
+    }
+
+    /// What is held of the topic is known by these books, and not opened yet.
+    pub(super) fn held_before(&self, topic: &str, books: Ledger) {
+        let (passed, first) = (books.accepted, (books, books.accepted));
+        let (topic, seen, open, unopened) = (topic.to_owned(), true, None, None);
+        self.beside(Beside { topic, passed, books, first, seen, open, unopened });
+    }
+
+    /// It cannot be opened. Whether that, or its reason, is new.
+    pub(super) fn held_unopened(&self, topic: &str, why: &str) -> bool {
+        let mut all = lock(&self.beside);
+        if let Some(known) = all.iter_mut().find(|known| known.topic == topic) {
+            return known.unopened.replace(why.to_owned()).as_deref() != Some(why);
+        }
+        drop(all);
+        self.held_before(topic, Ledger::default());
+        self.held_unopened(topic, why)
+    }
+
+    /// Something ended that must not.
+    pub(super) fn fail(&self, failure: String) {
+        self.failure.get_or_init(|| failure);
+    }
+
+    /// Why the forwarder cannot go on until the process is started again, if so.
+    pub fn failure(&self) -> Option<String> {
+        let of_spool = |beside: &Beside| beside.open.as_ref()?.0.failure();
+        let held = || lock(&self.beside).iter().find_map(of_spool);
+        self.failure.get().cloned().or_else(held)
     }
 
     fn beside(&self, mut new: Beside) {
         let mut all = lock(&self.beside);
         if let Some(known) = all.iter().position(|known| known.topic == new.topic) {
-            new.first = all.swap_remove(known).first;
+            let known = all.swap_remove(known);
+            new.first = if known.seen { new.first } else { known.first };
         }
         all.push(new);
     }
 
-    /// The main watermark has passed so many more records of those that were moved.
-    pub(super) fn held_passed(&self, topic: &str, more: u64) {
+    /// The main watermark passes records, in one step for who looks at the books: `pass` is given
+    /// what tells of a topic how many more of those that were moved.
+    pub(super) fn passed(&self, pass: impl FnOnce(&mut dyn FnMut(&str, u64))) {
         let mut all = lock(&self.beside);
-        if let Some(known) = all.iter_mut().find(|known| known.topic == topic) {
-            known.passed += more;
-        }
+        pass(&mut |topic, more| {
+            if let Some(known) = all.iter_mut().find(|known| known.topic == topic) {
+                known.passed += more;
+            }
+        });
     }
 
     pub(super) fn set_mood(&self, mood: Mood) {

@@ -9,7 +9,7 @@
 //! A second's allowance goes out at once, so that batches are large and compress well. It
 //! deliberately knows no clock: the time is handed in.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How often there is a new allowance.
@@ -30,47 +30,81 @@ pub struct Traffic {
     pub messages: u64,
 }
 
+/// What all clients that share a limit have used of it.
+#[derive(Debug)]
+struct Shared {
+    /// What may be on the wire by now, in the count of `used`.
+    allowed: f64,
+    used: f64,
+    next: Instant,
+    /// Allowances so far.
+    turn: u64,
+    /// Clients that had something to send in this turn, and in the one before.
+    wanting: [u32; 2],
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Pace {
     /// Bytes a second; without it nothing is ever held back.
     limit: Option<f64>,
-    /// What may be on the wire by now, in the count of `traffic`.
-    allowed: f64,
-    next: Instant,
+    shared: Arc<Mutex<Shared>>,
     traffic: Traffic,
     /// Bytes that this client was handed.
     handed: f64,
-    /// Held by all who share the limit, in equal parts.
-    sharers: Arc<()>,
+    /// What of its use stands in `shared`.
+    counted: f64,
+    /// The last turn in which this client had something to send, and what it has used since.
+    turn: (u64, f64),
 }
 
 impl Pace {
     pub fn new(limit: Option<u64>, now: Instant) -> Self {
         #[expect(clippy::cast_precision_loss, reason = "a rate")]
         let limit = limit.map(|bytes| bytes as f64);
-        let (traffic, sharers) = (Traffic::default(), Arc::default());
-        Self { limit, allowed: 0.0, next: now, traffic, handed: 0.0, sharers }
+        let shared = Shared { allowed: 0.0, used: 0.0, next: now, turn: 0, wanting: [0; 2] };
+        let (traffic, handed, counted, turn) = (Traffic::default(), 0.0, 0.0, (0, 0.0));
+        Self { limit, shared: Arc::new(Mutex::new(shared)), traffic, handed, counted, turn }
     }
 
-    /// One that shares this limit from now on, for as long as both are there.
-    pub fn shared(&self, now: Instant) -> Self {
-        let (traffic, sharers) = (Traffic::default(), Arc::clone(&self.sharers));
-        Self { limit: self.limit, allowed: 0.0, next: now, traffic, handed: 0.0, sharers }
+    /// One of another client, within the same limit. In the first half of a second each of those that
+    /// have something to send may use its part of the allowance, in the second half what is left.
+    pub fn beside(&self) -> Self {
+        let (limit, shared) = (self.limit, Arc::clone(&self.shared));
+        let (traffic, handed, counted, turn) = (Traffic::default(), 0.0, 0.0, (0, 0.0));
+        Self { limit, shared, traffic, handed, counted, turn }
     }
 
     /// When the next record may go, if not now.
     pub fn wait(&mut self, now: Instant) -> Option<Instant> {
-        #[expect(clippy::cast_precision_loss, reason = "a handful")]
-        let limit = self.limit? / Arc::strong_count(&self.sharers) as f64;
-        if now >= self.next {
-            let turns = 1.0 + (now - self.next).as_secs_f64() / TURN.as_secs_f64();
+        let limit = self.limit?;
+        let used = self.used();
+        let shared = &mut *self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let more = used - std::mem::replace(&mut self.counted, used);
+        shared.used += more;
+        self.turn.1 += more;
+        if now >= shared.next {
+            let turns = 1.0 + (now - shared.next).as_secs_f64() / TURN.as_secs_f64();
             // What was not used is not saved up: the link is not to be flooded later.
-            let most = self.used() + limit * TURN.as_secs_f64();
-            self.allowed = (self.allowed + turns * limit * TURN.as_secs_f64()).min(most);
-            self.next = now + TURN;
+            let most = shared.used + limit * TURN.as_secs_f64();
+            shared.allowed = (shared.allowed + turns * limit * TURN.as_secs_f64()).min(most);
+            shared.next = now + TURN;
+            shared.turn += 1;
+            shared.wanting = [0, shared.wanting[0]];
         }
-        (self.used() >= self.allowed).then_some(self.next)
+        if self.turn.0 != shared.turn {
+            self.turn = (shared.turn, 0.0);
+            shared.wanting[0] += 1;
+        }
+        let part = limit * TURN.as_secs_f64() / f64::from(shared.wanting[1].max(1));
+        let half = shared.next.checked_sub(TURN / 2).unwrap_or(shared.next);
+        if shared.used >= shared.allowed {
+            Some(shared.next)
+        } else if self.turn.1 >= part && now < half {
+            Some(half)
+        } else {
+            None
+        }
     }
 
     /// A record of so many bytes was handed over.
@@ -85,8 +119,12 @@ impl Pace {
 
     /// Another client counts from 0.
     pub fn renewed(&mut self) {
-        self.allowed -= self.used();
-        (self.traffic, self.handed) = (Traffic::default(), 0.0);
+        let used = self.used();
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.used += used - self.counted;
+        self.turn.1 += used - self.counted;
+        drop(shared);
+        (self.traffic, self.handed, self.counted) = (Traffic::default(), 0.0, 0.0);
     }
 
     /// What is on the wire, and will be of what was handed over.
@@ -159,6 +197,45 @@ mod tests {
         pace.handed(5_000);
         let free = (1..10).find(|turn| pace.wait(start + *turn * TURN).is_none());
         assert_eq!(free, Some(5));
+    }
+
+    /// Two clients that would send so many records of 100 bytes a second each; what each got through
+    /// in a minute, a second of which allows 100 records.
+    fn side_by_side(wanted: [u32; 2]) -> [u32; 2] {
+        let start = Instant::now();
+        let first = Pace::new(Some(10_000), start);
+        let mut paces = [first.beside(), first];
+        let (mut sent, mut left) = ([0; 2], [0; 2]);
+        for tick in 0..600 {
+            let now = start + tick * TURN / 10;
+            for who in 0..2 {
+                left[who] += wanted[who] / 10;
+                while left[who] > 0 && paces[who].wait(now).is_none() {
+                    paces[who].handed(100);
+                    left[who] -= 1;
+                    sent[who] += 1;
+                }
+            }
+        }
+        sent
+    }
+
+    /// Fails when one takes what the other needs, and when a part is kept for one that does not.
+    #[test]
+    fn two_clients_share_a_limit_and_neither_starves_nor_wastes_any() {
+        let about = |sent: u32, wanted: u32| sent.abs_diff(wanted) <= wanted / 20 + 150;
+        for (wanted, expected) in [
+            ([1_000, 1_000], [3_000, 3_000]),
+            ([1_000, 0], [6_000, 0]),
+            ([0, 1_000], [0, 6_000]),
+            ([1_000, 20], [4_800, 1_200]),
+            ([30, 1_000], [1_800, 4_200]),
+            ([30, 40], [1_800, 2_400]),
+        ] {
+            let sent = side_by_side(wanted);
+            let right = (0..2).all(|who| about(sent[who], expected[who]));
+            assert!(right, "{wanted:?}: {sent:?}, not {expected:?}");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::record::{Epoch, NewRecord, RecordId, Sequence};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
@@ -130,38 +130,13 @@ impl Queue {
 
     /// Adds a record to the open batch.
     pub fn append(&self, record: &NewRecord<'_>) -> Result<Append, AppendError> {
-        let mut state = lock(&self.state);
-        if state.closing {
-            return Err(AppendError::Closing);
-        }
-        if let Some(refusal) = &state.refusal {
-            return Err(refusal.clone());
-        }
-        let size = block::weight(record);
-        if size > block::MAX_WEIGHT || block::payload(record) > block::MAX_PAYLOAD {
-            return Err(AppendError::TooLarge);
-        }
-        if state.bytes + size > self.limit {
-            return Err(AppendError::Busy);
-        }
-        let before = state.open.draft.raw_len();
-        let place = u64::from(state.open.draft.count());
-        state.open.draft.push(record);
-        state.bytes += state.open.draft.raw_len() - before;
-        let append = Append { ticket: state.open.ticket.clone(), place, slot: None };
-        let mut wake = state.wake_at.is_some_and(|at| state.open.draft.count() >= at);
-        if state.open.draft.is_full() {
-            wake = true;
-            let draft = state.spare.pop().unwrap_or_default();
-            let full = std::mem::replace(&mut state.open, Batch { draft, ..Batch::default() });
-            state.full.push_back(full);
-        }
-        if wake {
-            state.wake_at = None;
-            drop(state);
-            self.work.notify_one();
-        }
-        Ok(append)
+        self.together().append(record)
+    }
+
+    /// What is added before this is dropped is of one batch, up to the first that fills it: nothing
+    /// is committed meanwhile, and nobody else's records come between.
+    pub fn together(&self) -> Together<'_> {
+        Together { queue: self, state: Some(lock(&self.state)), filled: false }
     }
 
     /// Waits until something is to be committed, then until `target` records wait or `window`
@@ -237,6 +212,65 @@ impl Queue {
     }
 }
 
+/// See [`Queue::together`].
+#[derive(Debug)]
+pub struct Together<'a> {
+    queue: &'a Queue,
+    /// Taken out at the end only.
+    state: Option<MutexGuard<'a, State>>,
+    /// What comes now would be of another batch.
+    filled: bool,
+}
+
+impl Together<'_> {
+    /// Whether the batch is full: what comes now would be of another one.
+    pub fn is_full(&self) -> bool {
+        self.filled
+    }
+
+    /// Adds a record.
+    pub fn append(&mut self, record: &NewRecord<'_>) -> Result<Append, AppendError> {
+        let Some(state) = &mut self.state else { return Err(AppendError::Closing) };
+        if state.closing {
+            return Err(AppendError::Closing);
+        }
+        if let Some(refusal) = &state.refusal {
+            return Err(refusal.clone());
+        }
+        let size = block::weight(record);
+        if size > block::MAX_WEIGHT || block::payload(record) > block::MAX_PAYLOAD {
+            return Err(AppendError::TooLarge);
+        }
+        if state.bytes + size > self.queue.limit {
+            return Err(AppendError::Busy);
+        }
+        let before = state.open.draft.raw_len();
+        let place = u64::from(state.open.draft.count());
+        state.open.draft.push(record);
+        state.bytes += state.open.draft.raw_len() - before;
+        let append = Append { ticket: state.open.ticket.clone(), place, slot: None };
+        if state.open.draft.is_full() {
+            self.filled = true;
+            let draft = state.spare.pop().unwrap_or_default();
+            let full = std::mem::replace(&mut state.open, Batch { draft, ..Batch::default() });
+            state.full.push_back(full);
+        }
+        Ok(append)
+    }
+}
+
+impl Drop for Together<'_> {
+    fn drop(&mut self) {
+        let Some(mut state) = self.state.take() else { return };
+        let waiting = state.open.draft.count();
+        if self.filled || state.wake_at.is_some_and(|at| waiting >= at) {
+            state.wake_at = None;
+            drop(state);
+            self.queue.work.notify_one();
+        }
+    }
+}
+
 /// Wakes the handlers of finished commits from inside their own runtime, where it costs a push
 /// to a local queue; from the commit thread every wake would take the runtime's lock.
 #[derive(Debug)]
@@ -272,5 +306,34 @@ impl Acks {
             let settled = std::mem::take(&mut *lock(&self.shared.settled));
             settled.into_iter().for_each(Settled::wake);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Millis, Reception, Route};
+
+    /// Fails when [`Queue::together`] does not keep the lock: a mover would have one of its records
+    /// refused, and the next one of the same pass kept.
+    #[test]
+    fn what_is_put_together_is_committed_together() {
+        let queue = Arc::new(Queue::new(1 << 20));
+        let taking = Arc::clone(&queue);
+        let taken = std::thread::spawn(move || taking.take(1, Duration::ZERO));
+        let route = Arc::new(Route { path: "/".to_owned(), topic: "t".to_owned() });
+        let received = Reception { at: Millis(0), clock_synchronised: true };
+        let (key, timestamp, headers, origin) = (None, Millis(0), &[][..], None);
+        let value = &b"{}"[..];
+        let record = NewRecord { route: &route, key, timestamp, received, headers, value, origin };
+        let mut together = queue.together();
+        for _ in 0..3 {
+            drop(together.append(&record).unwrap());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        drop(together);
+        let Work::Commit(batches) = taken.join().unwrap() else { panic!("it was not closed") };
+        let counts: Vec<_> = batches.iter().map(|batch| batch.draft.count()).collect();
+        assert_eq!(counts, [3]);
     }
 }

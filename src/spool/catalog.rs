@@ -63,6 +63,11 @@ impl Catalog {
         &self.entries
     }
 
+    /// What a closed segment's seal says.
+    pub fn seal(&self, id: SegmentId) -> Option<Seal> {
+        self.entries.iter().find(|entry| entry.id == id)?.seal
+    }
+
     /// Adds the new tail. The one before it ends where this one begins.
     pub fn begin(&mut self, live: Arc<LiveSegment>) {
         let id = live.id;

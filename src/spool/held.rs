@@ -9,11 +9,14 @@
 //! It deliberately does not know why a topic is held, nor when it is not any more.
 
 use super::config::{Config, WhenFull};
+use super::mutex::lock;
 use super::reader::SpoolReader;
 use super::{OpenError, Spool, dir};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 /// The directories of the spools inside the one in `spool`, by topic.
 pub fn held_dirs(spool: &Path) -> io::Result<Vec<(String, PathBuf)>> {
@@ -42,11 +45,23 @@ impl SpoolReader {
         let shared = self.shared();
         let config = Config {
             dir: shared.config.dir.join(dir::HELD).join(topic),
+            // Whose directory it is makes room, for both.
             when_full: WhenFull::Reject,
+            // Records come here by whole blocks, and the others wait for them.
+            commit_delay: Duration::ZERO,
             ..shared.config.clone()
         };
+        let measured = dir::disk_bytes(&config.dir).map_err(|source| OpenError::Io {
+            doing: "measure",
+            path: config.dir.clone(),
+            source,
+        })?;
         let (stores, within) = (Arc::clone(&shared.stores), Some(Arc::clone(shared)));
         let spool = super::open_on(config, stores, within)?;
+        // From now on it counts itself.
+        let _measuring = lock(&shared.measuring);
+        let counted = shared.other_bytes.load(Relaxed);
+        shared.other_bytes.store(counted.saturating_sub(measured), Relaxed);
         shared.inside.add(topic, spool.reader.shared());
         Ok(spool)
     }

@@ -210,6 +210,7 @@ fn remove(shared: &Shared, troubles: &mut Troubles, done: &Entry) -> io::Result<
     let path = root.join(done.id.to_string());
     // One that could not be read at the start has no seal, and may hold more than is known.
     let damaged = done.seal.is_none_or(|seal| seal.damaged);
+    let _measuring = lock(&shared.measuring);
     let mut beside = None;
     if damaged {
         aside::quarantine(root, &path, shared.config.quarantine())?;
@@ -243,6 +244,7 @@ fn note_stuck(shared: &Shared, id: SegmentId, error: &io::Error) {
 
 /// Measures what the segments do not account for.
 fn measure(shared: &Shared, troubles: &mut Troubles) {
+    let _measuring = lock(&shared.measuring);
     if let Some((bytes, aside)) = troubles.measuring.tell(look_beside(shared)) {
         shared.other_bytes.store(bytes, Relaxed);
         *lock(&shared.aside) = aside;

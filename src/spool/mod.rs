@@ -86,7 +86,7 @@ mod store;
 mod wire;
 mod writer;
 
-pub use batch::{Acks, Append};
+pub use batch::{Acks, Append, Together};
 pub use block::Block;
 pub use claims::{Held, HoldError};
 pub use config::{Config, WhenFull};
@@ -238,6 +238,7 @@ fn open_on(
         readable: tokio::sync::Notify::new(),
         ahead: Mutex::default(),
         other_bytes: other_bytes.into(),
+        measuring: Mutex::default(),
         inside: shared::Inside::default(),
         within,
         aside: Mutex::new(aside),
@@ -299,6 +300,11 @@ impl SpoolWriter {
     /// `Ok`.
     pub fn append(&self, record: &NewRecord<'_>) -> Result<Append, AppendError> {
         self.owner.shared.queue.append(record)
+    }
+
+    /// To put several records into one batch: all of them become durable, or none does.
+    pub fn together(&self) -> Together<'_> {
+        self.owner.shared.queue.together()
     }
 
     /// Why the next record would not be taken, if so.

@@ -20,7 +20,7 @@ use super::progress::{ProgressFile, Range, Removal};
 use super::segment::SegmentId;
 use super::shared::{Books, Shared};
 use super::{AppendError, WhenFull};
-use crate::record::Sequence;
+use crate::record::{Millis, Sequence};
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -140,7 +140,28 @@ impl Shared {
 
     /// Whether [`Shared::drop_oldest`] would find something.
     pub fn can_drop(&self) -> bool {
-        self.may_be_dropped().next().is_some()
+        let inside = self.inside.open();
+        self.may_be_dropped().next().is_some() || inside.iter().any(|inside| inside.can_drop())
+    }
+
+    /// When the oldest record was received that [`Shared::drop_own_oldest`] would drop.
+    fn oldest_to_drop(&self) -> Option<Millis> {
+        let (id, _) = self.may_be_dropped().next()?;
+        lock(&self.catalog).seal(id).map(|seal| seal.oldest)
+    }
+
+    /// Takes out the oldest segment that may be dropped, of this spool or of those inside it, and
+    /// frees its room. Says whether there was one.
+    pub fn drop_oldest(&self) -> io::Result<bool> {
+        let inside = self.inside.open();
+        let oldest = inside.iter().filter_map(|inside| Some((inside.oldest_to_drop()?, inside)));
+        let own = self.oldest_to_drop();
+        match oldest.min_by_key(|(oldest, _)| *oldest) {
+            Some((oldest, inside)) if own.is_none_or(|own| oldest < own) => {
+                Ok(inside.drop_own_oldest()?.is_some())
+            }
+            _ => Ok(self.drop_own_oldest()?.is_some()),
+        }
     }
 
     /// The closed segments of which nothing was handed out or is held, oldest first, and where each
@@ -160,10 +181,10 @@ impl Shared {
     pub fn drop_oldest_for(&self, error: &io::Error) -> io::Result<bool> {
         let full = matches!(AppendError::from_io(error), AppendError::Full(_));
         let wanted = full && self.config.when_full == WhenFull::DropOldest;
-        Ok(wanted && self.drop_oldest()?.is_some())
+        Ok(wanted && self.drop_oldest()?)
     }
 
-    /// Chooses what [`Shared::drop_oldest`] takes out, and keeps it from being handed out.
+    /// Chooses what [`Shared::drop_own_oldest`] takes out, and keeps it from being handed out.
     fn claim_oldest(&self) -> Option<(SegmentId, Sequence)> {
         self.may_be_dropped().find(|(id, end)| {
             let claims = &mut lock(&self.books).claims;
@@ -176,9 +197,9 @@ impl Shared {
         })
     }
 
-    /// Takes out the oldest segment that may be dropped, and frees its room. `None` when there is
-    /// none.
-    pub fn drop_oldest(&self) -> io::Result<Option<SegmentId>> {
+    /// Takes out this spool's oldest segment that may be dropped, and frees its room. `None` when
+    /// there is none.
+    pub fn drop_own_oldest(&self) -> io::Result<Option<SegmentId>> {
         let dropped = {
             let file = &mut *lock(&self.progress_file);
             let Some((id, end)) = self.claim_oldest() else { return Ok(None) };

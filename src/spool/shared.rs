@@ -55,8 +55,10 @@ pub struct Shared {
     pub free_asked: AtomicBool,
     /// Segments that are done with and could not be removed, and why.
     pub stuck: Mutex<BTreeMap<SegmentId, String>>,
-    /// Bytes under the directory that are no segment's.
+    /// Bytes under the directory that are no segment's, and no open spool's inside.
     pub other_bytes: AtomicU64,
+    /// Held while those are measured, and while it changes what counts among them.
+    pub measuring: Mutex<()>,
     /// The spools of held topics in this one's directory, as far as they are open.
     pub inside: Inside,
     /// The spool in whose directory this one lies, if it does.
@@ -108,13 +110,14 @@ pub struct Inside {
 }
 
 impl Inside {
+    /// Those that are open.
+    pub fn open(&self) -> Vec<Arc<Shared>> {
+        lock(&self.open).iter().filter_map(|(_, shared)| shared.upgrade()).collect()
+    }
+
     /// Bytes on the disk of those that are open.
     pub fn disk_bytes(&self) -> u64 {
-        let open = lock(&self.open).clone();
-        open.iter()
-            .filter_map(|(_, shared)| shared.upgrade())
-            .map(|shared| shared.disk_bytes())
-            .sum()
+        self.open().iter().map(|shared| shared.disk_bytes()).sum()
     }
 
     /// Whether the one of this name counts itself.
@@ -255,13 +258,16 @@ impl Shared {
     /// [`Shared::check_room`]; where there is none it is made, if that is the policy, at the cost
     /// of the oldest records.
     pub fn make_room(&self) -> Result<(), AppendError> {
+        if let Some(whole) = &self.within {
+            return whole.make_room();
+        }
         loop {
             let Err(full) = self.check_room() else { return Ok(()) };
             match self.config.when_full {
                 WhenFull::Reject => return Err(full),
                 WhenFull::DropOldest => match self.drop_oldest() {
-                    Ok(Some(_)) => self.still_committing(),
-                    Ok(None) => return Err(full),
+                    Ok(true) => self.still_committing(),
+                    Ok(false) => return Err(full),
                     Err(error) => return Err(AppendError::from_io(&error)),
                 },
             }

@@ -2,7 +2,7 @@
 //!
 //! They are moved to a spool of the topic's own, which a forwarder like this one drains, on a thread
 //! of its own. The watermark passes a record once it is durable there; a crash between the two
-//! leaves it in both, and its id says so. Where it cannot be moved it is a standstill, as before:
+//! leaves it in both: its id says so, or it is repeated like other records after a crash. Where it cannot be moved it is a standstill, as before:
 //! nothing is dropped, and nothing overtakes it.
 //!
 //! It deliberately does not know when a topic is held, nor which way a record goes: `held.rs` does.
@@ -14,15 +14,20 @@ use crate::forward::held::{Drained, MOST, Topic, Way};
 use crate::forward::monitor::Monitor;
 use crate::forward::setback::Setback;
 use crate::forward::verdict::Verdict;
-use crate::record::{NewRecord, Record, Sequence};
-use crate::spool::{Append, AppendError, Block, ReadError, Spool};
-use std::collections::BTreeSet;
+use crate::record::{NewRecord, Record, RecordId, Sequence};
+use crate::spool::{Append, AppendError, Block, OpenReport, Spool, SpoolReader, SpoolWriter};
+use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 
 /// How often it is looked at what is held while nothing happens.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long a record waits between two looks whether what is before it has gone out.
 const LOOK: Duration = Duration::from_millis(10);
+
+/// How many of the newest records of a topic's spool are looked at for those that were moved just
+/// before a crash: a second's worth, and no more memory than that of a block.
+const KNOWN_AT_LEAST: u64 = 20_000;
+const KNOWN_AT_MOST: u64 = 1_280_000;
 
 /// Why a topic's spool could not be taken into use.
 #[derive(Debug, thiserror::Error)]
@@ -33,27 +38,21 @@ enum HoldError {
     Leaving,
     #[error(transparent)]
     Open(#[from] crate::spool::OpenError),
-    #[error(transparent)]
-    Read(#[from] ReadError),
     #[error("cannot start a thread: {0}")]
     Thread(#[from] std::io::Error),
 }
 
-/// A record on its way to its topic's own spool.
-pub(super) struct Moving {
-    sequence: Sequence,
-    topic: String,
-    append: Append,
-}
+/// Records on their way to their topics' own spools, in order.
+pub(super) type Moving = BTreeMap<String, Vec<Sequence>>;
 
 /// What became of a record that is about to be sent.
 pub(super) enum Turn {
     /// It is to be sent.
     Send,
-    /// It is moved: durable once its promise is kept.
-    Moved,
+    /// It is to be moved, at the end of the pass.
+    Move,
     /// It was moved before.
-    Known,
+    Moved,
     /// Sending rests before it.
     Rest(Rest),
     /// It cannot be moved.
@@ -76,7 +75,10 @@ impl Forwarder {
         let mut unopened = Vec::new();
         for topic in left {
             if let Err(error) = self.open_held(&topic, true) {
-                tracing::warn!("what is held for topic {topic:?} cannot be sent yet: {error}");
+                let why = format!("what is held of it cannot be sent yet: {error}");
+                if self.monitor.held_unopened(&topic, &why) {
+                    tracing::warn!("topic {topic:?}: {why}; it is tried again");
+                }
                 unopened.push(topic);
             }
         }
@@ -97,6 +99,9 @@ impl Forwarder {
         self.open_held(&topic, false).map_err(|error| {
             format!("its records cannot be moved out of the way of others: {error}")
         })?;
+        if let Part::Whole(held) = &mut self.part {
+            held.goes_on();
+        }
         tracing::warn!(
             "topic {topic:?} takes nothing ({}): its records are moved out of the way of others, and \
              go out in order once it takes them",
@@ -109,28 +114,21 @@ impl Forwarder {
     /// in it.
     fn open_held(&mut self, topic: &str, left: bool) -> Result<(), HoldError> {
         let Part::Whole(held) = &mut self.part else { return Ok(()) };
-        if held.topics.len() >= MOST {
-            return Err(HoldError::TooMany);
-        }
         if held.leaving.iter().any(|(leaving, _)| leaving == topic) {
             return Err(HoldError::Leaving);
         }
+        let places = MOST - held.topics.len().min(MOST);
         let Spool { writer, mut reader, acks, report } = self.reader.open_held(topic)?;
+        tell_of_the_start(topic, &report);
         dead::recover(reader.dir(), &writer);
         if left && report.ledger.spooled == 0 {
-            self.monitor.held_no_more(topic, report.ledger);
+            self.monitor.held_no_more(topic, Some(report.ledger));
             return Ok(());
         }
-        // Moved before a crash, and perhaps not passed by the watermark.
-        let moved = |block: &Block| block.records().map(|record| record.id).collect::<Vec<_>>();
-        let (mut known, from) = (Vec::new(), reader.watermark());
-        reader.rewind(Sequence(
-            writer.ledger().accepted.saturating_sub(self.config.max_in_flight as u64),
-        ));
-        while let Some(block) = reader.next_block()? {
-            known.extend(moved(&block));
+        if places == 0 {
+            return Err(HoldError::TooMany);
         }
-        reader.rewind(from);
+        let known = moved_before(&mut reader, &report, self.window.watermark());
         let drain = self.for_topic(reader);
         let (monitor, thread) = (drain.monitor.clone(), std::thread::Builder::new());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -144,23 +142,23 @@ impl Forwarder {
         })?;
         let acks = tokio::spawn(acks.run());
         let mut topic = Topic::new(topic.to_owned(), writer, monitor, (stop, thread, acks));
+        let Part::Whole(held) = &mut self.part else { return Ok(()) };
         let watermark = self.window.watermark();
-        let own = known.iter().map(|id| id.sequence).filter(|sequence| *sequence >= watermark);
-        let ahead: BTreeSet<_> = own.collect();
-        topic.known = known.into_iter().collect();
+        for id in known.iter().filter(|id| id.sequence >= watermark) {
+            held.is_ahead(&topic.name, id.sequence);
+        }
+        topic.known = known;
         topic.begun = left;
-        let passed = report.ledger.accepted.saturating_sub(ahead.len() as u64);
+        let ahead = held.ahead.get(&topic.name).map_or(0, |ahead| ahead.len() as u64);
+        let passed = report.ledger.accepted.saturating_sub(ahead);
         let (writer, monitor) = (topic.writer.clone(), topic.monitor.clone());
         self.monitor.held(&topic.name, writer, monitor, passed);
-        if let Part::Whole(held) = &mut self.part {
-            held.ahead.insert(topic.name.clone(), ahead);
-            held.topics.push(topic);
-        }
+        held.topics.push(topic);
         Ok(())
     }
 
-    /// Which way does this record go? Moves it where that is to its topic's own spool.
-    pub(super) fn turn(&mut self, record: &Record<'_>, moving: &mut Vec<Moving>) -> Turn {
+    /// Which way does this record go?
+    pub(super) fn turn(&mut self, record: &Record<'_>) -> Turn {
         let Part::Whole(held) = &mut self.part else { return Turn::Send };
         let name = &record.route.topic;
         if held.left.as_ref().is_none_or(|left| left.contains(name)) {
@@ -169,60 +167,61 @@ impl Forwarder {
         let Some(topic) = held.topic(name) else { return Turn::Send };
         if topic.known.remove(&record.id) {
             held.is_ahead(name, record.sequence);
-            return Turn::Known;
+            return Turn::Moved;
         }
         match topic.way {
-            Way::Wait => return Turn::Rest(Rest::Until(Instant::now() + LOOK)),
-            Way::Direct => return Turn::Send,
-            Way::Move => {}
-        }
-        let headers =
-            record.headers.iter().map(|(name, value)| ((*name).to_owned(), value.to_vec()));
-        let append = topic.writer.append(&NewRecord {
-            route: record.route,
-            key: record.key,
-            timestamp: record.timestamp,
-            received: record.received,
-            headers: &headers.collect::<Vec<_>>(),
-            value: record.value,
-            origin: Some(record.id),
-        });
-        match append {
-            Ok(append) => {
-                let (sequence, topic) = (record.sequence, topic.name.clone());
-                moving.push(Moving { sequence, topic, append });
-                Turn::Moved
-            }
-            // There is room for more once these are durable.
-            Err(AppendError::Busy) if !moving.is_empty() => Turn::Rest(Rest::Room),
-            Err(error) => Turn::Failed(error.to_string()),
+            Way::Wait => Turn::Rest(Rest::Until(Instant::now() + LOOK)),
+            Way::Direct => Turn::Send,
+            Way::Move => Turn::Move,
         }
     }
 
-    /// Waits until what is being moved is durable: the watermark may pass it. Of what is not, why.
-    pub(super) async fn moved(&mut self, moving: Vec<Moving>) -> Result<(), (Sequence, String)> {
+    /// Moves records of this block and waits until they are durable: the watermark may pass them.
+    /// The first that is not, and why.
+    pub(super) async fn move_all(
+        &mut self,
+        block: &Block,
+        moving: Moving,
+    ) -> Result<(), (Sequence, String)> {
         let mut outcome = Ok(());
-        for Moving { sequence, topic: name, append } in moving {
-            match append.await {
-                Ok(_) => {
-                    self.window.delivered(sequence);
-                    if let Part::Whole(held) = &mut self.part
-                        && let Some(topic) = held.topic(&name)
-                    {
-                        topic.begun = true;
-                        held.is_ahead(&name, sequence);
-                    }
-                }
-                Err(error) => {
-                    self.window.failed(sequence);
-                    if outcome.is_ok() {
-                        outcome = Err((sequence, why_not_moved(&name, &error.to_string())));
-                    }
-                }
+        for (name, sequences) in moving {
+            let (moved, failed) = self.move_some(block, &name, &sequences).await;
+            for sequence in &sequences[moved..] {
+                self.window.failed(*sequence);
+            }
+            if let (Some(at), Some(why)) = (sequences.get(moved), failed) {
+                outcome = outcome.and(Err((*at, why_not_moved(&name, &why))));
             }
         }
         self.pass_watermark();
         outcome
+    }
+
+    /// A part at a time, each of which is moved as a whole or not at all: of what follows one that
+    /// failed nothing may be there before it. Gives how many were moved, and why no more.
+    async fn move_some(
+        &mut self,
+        block: &Block,
+        name: &str,
+        sequences: &[Sequence],
+    ) -> (usize, Option<String>) {
+        let mut moved = 0;
+        while moved < sequences.len() {
+            let Part::Whole(held) = &mut self.part else { break };
+            let Some(topic) = held.topic(name) else { break };
+            let (count, last, refused) = append(&topic.writer, block, &sequences[moved..]);
+            let Some(last) = last else { return (moved, refused.map(|error| error.to_string())) };
+            if let Err(error) = last.await {
+                return (moved, Some(error.to_string()));
+            }
+            topic.begun = true;
+            for sequence in &sequences[moved..moved + count] {
+                held.is_ahead(name, *sequence);
+                self.window.delivered(*sequence);
+            }
+            moved += count;
+        }
+        (moved, None)
     }
 
     /// A record could not be moved: sending goes no further, and what was sent before it is not to
@@ -243,6 +242,10 @@ impl Forwarder {
         if held.is_empty() {
             held.look_at = None;
             return;
+        }
+        if let Some(dead) = held.topics.iter().find(|topic| topic.thread.is_finished()) {
+            self.monitor
+                .fail(format!("the forwarder of topic {:?} has ended unexpectedly", dead.name));
         }
         for topic in held.look(now) {
             tracing::info!("all that was held for topic {:?} is delivered", topic.name);
@@ -266,12 +269,16 @@ impl Forwarder {
         }
     }
 
-    /// What the watermark has passed is no longer in two spools.
-    pub(super) fn pass_held(&mut self, watermark: Sequence) {
-        let Part::Whole(held) = &mut self.part else { return };
-        for (topic, passed) in held.pass(watermark) {
-            self.monitor.held_passed(topic, passed);
-        }
+    /// The watermark to the spool; what it has passed is no longer in two of them. One step for who
+    /// looks at the books.
+    pub(super) fn pass_to(&mut self, watermark: Sequence) {
+        let Part::Whole(held) = &mut self.part else {
+            return self.reader.advance_watermark(watermark);
+        };
+        self.monitor.passed(|passed| {
+            self.reader.advance_watermark(watermark);
+            held.pass(watermark).for_each(|(topic, more)| passed(topic, more));
+        });
     }
 
     /// Ends the forwarders of all topics, as this one ends.
@@ -285,19 +292,93 @@ impl Forwarder {
     }
 }
 
+/// The ids of the records that were moved there and that the main watermark, which lags, may not have
+/// passed when the process before this one ended: as many from the end as reach below it. What
+/// cannot be read is moved again; the drain makes of the damage what it is.
+fn moved_before(
+    reader: &mut SpoolReader,
+    report: &OpenReport,
+    watermark: Sequence,
+) -> HashSet<RecordId> {
+    let (from, end) = (reader.watermark(), report.ledger.accepted);
+    let mut count = KNOWN_AT_LEAST;
+    let known = loop {
+        reader.rewind(Sequence(end.saturating_sub(count)));
+        let (mut known, first) = (HashSet::new(), reader.position());
+        while let Ok(Some(block)) = reader.next_block() {
+            known.extend(block.records().map(|record| record.id));
+        }
+        let all_above = known.iter().all(|id| id.sequence >= watermark);
+        if !all_above || first <= from || count >= KNOWN_AT_MOST {
+            break known;
+        }
+        count *= 4;
+    };
+    reader.rewind(from);
+    known
+}
+
+/// What the start of a topic's spool has found, where that is not as it should be.
+fn tell_of_the_start(topic: &str, report: &OpenReport) {
+    for path in &report.set_aside {
+        let path = path.display();
+        tracing::error!("a newer version's records held for topic {topic:?} are kept in {path}");
+    }
+    for (first, end) in &report.lost {
+        tracing::error!(
+            "sequences {first} to {} of what is held for topic {topic:?} are lost: damaged on the disk",
+            end.0 - 1
+        );
+    }
+}
+
+/// Appends the first of these records, as many as become durable together: how many, the promise for
+/// all of them, and why there are no more.
+fn append(
+    writer: &SpoolWriter,
+    block: &Block,
+    sequences: &[Sequence],
+) -> (usize, Option<Append>, Option<AppendError>) {
+    let (mut count, mut last) = (0, None);
+    let mut together = writer.together();
+    for record in sequences.iter().filter_map(|sequence| block.record(*sequence)) {
+        let headers = record.headers.iter();
+        let headers: Vec<_> =
+            headers.map(|(name, value)| ((*name).to_owned(), value.to_vec())).collect();
+        let appended = together.append(&NewRecord {
+            route: record.route,
+            key: record.key,
+            timestamp: record.timestamp,
+            received: record.received,
+            headers: &headers,
+            value: record.value,
+            origin: Some(record.id),
+        });
+        match appended {
+            Ok(append) => (count, last) = (count + 1, Some(append)),
+            Err(error) => return (count, last, Some(error)),
+        }
+        if together.is_full() {
+            break;
+        }
+    }
+    (count, last, None)
+}
+
 /// Waits for the thread of a topic that is held no more.
 pub(super) fn close(monitor: &Monitor, topic: &str, thread: Drained) {
     match thread.join() {
-        Ok(Ok(ledger)) => monitor.held_no_more(topic, ledger),
+        Ok(Ok(ledger)) => return monitor.held_no_more(topic, Some(ledger)),
         Ok(Err(error)) => tracing::error!("the spool held for topic {topic:?}: {error}"),
         Err(_) => tracing::error!("the forwarder of topic {topic:?} failed"),
     }
+    monitor.held_no_more(topic, None);
 }
 
 /// One clause for the status.
 pub(super) fn why_not_moved(topic: &str, error: &str) -> String {
     format!(
-        "the records of topic {topic:?}, which is refused, cannot be moved out of the way of others: \
+        "the records of topic {topic:?}, which is held, cannot be moved out of the way of others: \
          {error}; all records are kept and it is tried again every {} s",
         RETRY.as_secs()
     )

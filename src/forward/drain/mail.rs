@@ -81,8 +81,7 @@ impl Forwarder {
     /// The watermark to the spool; a standstill that it has passed is over.
     pub(super) fn pass_watermark(&mut self) {
         let watermark = self.window.watermark();
-        self.reader.advance_watermark(watermark);
-        self.pass_held(watermark);
+        self.pass_to(watermark);
         if let Some(over) =
             self.standstill.take_if(|standstill| standstill.at.is_some_and(|at| watermark > at))
         {

@@ -26,7 +26,7 @@ struct Pass {
     setback: Option<Setback>,
     /// A record that could not be moved, and why.
     not_moved: Option<(Sequence, String)>,
-    moving: Vec<Moving>,
+    moving: Moving,
 }
 
 impl Forwarder {
@@ -67,13 +67,18 @@ impl Forwarder {
         let route = self.routes.number(record.route);
         let headers: usize = record.headers.iter().map(|(k, v)| k.len() + v.len()).sum();
         let bytes = record.value.len() + record.key.map_or(0, <[u8]>::len) + headers;
-        match self.turn(record, &mut pass.moving) {
+        match self.turn(record) {
             Turn::Send => {}
-            Turn::Moved => {
+            Turn::Move => {
                 self.window.sent(sequence, bytes, route);
+                let topic = &record.route.topic;
+                match pass.moving.get_mut(topic) {
+                    Some(sequences) => sequences.push(sequence),
+                    None => drop(pass.moving.insert(topic.clone(), vec![sequence])),
+                }
                 return ControlFlow::Continue(());
             }
-            Turn::Known => {
+            Turn::Moved => {
                 self.window.sent(sequence, bytes, route);
                 self.window.delivered(sequence);
                 return ControlFlow::Continue(());
@@ -118,7 +123,7 @@ impl Forwarder {
             // Its neighbours in flight are not to be taken back for it. Once they are
             // through, it is refused alone. A fatal error lets nobody through.
             Err(SendError::Failed(failure))
-                if self.window.in_flight() > pass.moving.len()
+                if self.window.in_flight() > pass.moving.values().map(Vec::len).sum()
                     && failure.verdict() != Verdict::Rebuild =>
             {
                 pass.rest = Some(Rest::Empty);
@@ -135,7 +140,7 @@ impl Forwarder {
     async fn end_pass(&mut self, pass: Pass, block: Block) {
         let Pass { rest, setback, not_moved, moving, .. } = pass;
         let moved = !moving.is_empty();
-        let not_moved = self.moved(moving).await.err().or(not_moved);
+        let not_moved = self.move_all(&block, moving).await.err().or(not_moved);
         let in_flight = self.window.in_flight();
         self.monitor.set_in_flight(in_flight);
         if let Some(setback) = setback {

@@ -56,7 +56,7 @@ impl Trial {
     pub(super) fn drop_oldest(&mut self) -> Checked {
         self.settle_keeper();
         let mut extents = disk::extents(&self.dir).into_iter();
-        let dropped = self.shared().drop_oldest().unwrap().map(|id| id.first.0);
+        let dropped = self.shared().drop_own_oldest().unwrap().map(|id| id.first.0);
         let free = extents.find(|(first, end)| self.model.is_free(*first, *end));
         prop_assert_eq!(dropped, free.map(|(first, _)| first));
         if let Some((first, end)) = free {

@@ -1,6 +1,6 @@
 //! Would Kafka take the records, and if not, what is in the way?
 //!
-//! What `check --connect` asks: first each broker that the operator wrote, at the same time
+//! What `check --connect` asks: first each broker that the operator wrote, [`AT_ONCE`] at the same time
 //! ([`knock`]); then, by one client like the forwarder's, for the topics, the right to write to
 //! each and the right to be an idempotent producer; then each broker that leads a partition of a
 //! topic and was not asked by that address. Every answer is a [`Step`] with one sentence.

@@ -238,3 +238,20 @@ async fn a_record_that_is_sent_again_and_refused_again_is_a_dead_letter_again() 
     assert_eq!(second.record().headers, first.record().headers);
     assert_eq!(rig.stop().1, 6);
 }
+
+/// Fails without the look at the watermark in `free`: the record would go out, and its letter be
+/// counted as well.
+#[tokio::test]
+async fn a_letter_whose_record_still_waits_does_not_leave() {
+    let dir = after_a_crash(10).await;
+    let config = Config { min_free: 0, ..Config::new(dir.path().join("spool")) };
+    let spool = spool::open(config.clone()).unwrap();
+    let names = [letters(&config.dir)[0].name()];
+    for leave in [dead::drop_letters, dead::send_again] {
+        let left = leave(&config.dir, &spool.writer, &names).unwrap();
+        assert!(left.gone.is_empty() && left.complaints[0].starts_with("1: a record waits"));
+        let books = spool.writer.ledger();
+        assert_eq!((books.accepted, books.spooled, letters(&config.dir).len()), (2, 2, 1));
+    }
+    spool.writer.close().unwrap();
+}

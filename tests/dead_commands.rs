@@ -302,3 +302,43 @@ fn at_a_terminal_all_of_them_leave_only_after_a_yes() {
         assert_eq!((output.status.code(), letters(&site)), (Some(code), left), "{text}");
     }
 }
+
+/// Fails without `recover` in the service, and without it where a command opens the spool itself.
+#[test]
+fn what_a_crash_left_of_a_drop_is_done_by_the_next_start_and_by_the_next_command() {
+    for by_service in [true, false] {
+        let (site, names) = place();
+        let spool = spool::open(&site.spool());
+        // The books have let it go, and its file is still there.
+        assert_eq!(spool.writer.drop_letters(&[names[0].into()], |_| Ok(1)).unwrap(), 1);
+        spool.writer.close().unwrap();
+        drop(spool);
+        assert_eq!(letters(&site), 2);
+        if by_service {
+            site.start().stop();
+        } else {
+            let empty = site.root().join("empty");
+            fs::write(&empty, "").unwrap();
+            let output = site.command("spool").arg("import").arg(&empty).output().unwrap();
+            assert!(output.status.success(), "{output:?}");
+        }
+        let expected = Ledger { accepted: 2, dead: 1, dropped: 1, ..Ledger::default() };
+        assert_eq!((books(&site), letters(&site)), (expected, 1), "by a service: {by_service}");
+    }
+}
+
+/// Fails where a letter that may have a copy is taken for one that the books have let go: it would be
+/// the only one that has the record.
+#[test]
+fn a_letter_that_was_about_to_be_sent_again_stays_where_no_copy_is_found() {
+    let (site, names) = place();
+    let spool = spool::open(&site.spool());
+    // Nothing was appended, and nobody said so.
+    drop(spool.writer.begin_again(&[names[0].into(), names[1].into()]).unwrap());
+    let left = dead::drop_letters(&site.spool(), &spool.writer, &names[..1]).unwrap();
+    assert_eq!((&left.gone[..], left.complaints.len()), (&names[..1], 0), "{left:?}");
+    spool.writer.close().unwrap();
+    drop(spool);
+    let expected = Ledger { accepted: 2, dead: 1, dropped: 1, ..Ledger::default() };
+    assert_eq!((books(&site), letters(&site)), (expected, 1));
+}

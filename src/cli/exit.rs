@@ -17,10 +17,10 @@ pub const NO_INPUT: u8 = 66;
 pub const UNAVAILABLE: u8 = 69;
 /// `EX_SOFTWARE`: a part of the service broke.
 pub const SOFTWARE: u8 = 70;
-/// `EX_CANTCREAT`: the spool's directory cannot be made or written; `spool export`: the file
-/// cannot.
+/// `EX_CANTCREAT`: the spool's directory cannot be made or written; `spool export`, `dead export`: the
+/// file cannot.
 pub const CANNOT_CREATE: u8 = 73;
-/// `EX_IOERR`: the answer could not be written; `spool`: the spool cannot be read.
+/// `EX_IOERR`: the answer could not be written; `spool`, `dead`: the spool cannot be read.
 pub const IO: u8 = 74;
 /// `EX_TEMPFAIL`: another process uses the spool.
 pub const SPOOL_IN_USE: u8 = 75;

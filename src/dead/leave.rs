@@ -155,37 +155,24 @@ fn send_part(
 /// Goes on with what a crash or a failure left, before anything of the spool is handed out: which
 /// letters are to go, and which have a copy already.
 pub fn recover(spool: &Path, writer: &SpoolWriter) {
-    if let Err(error) = try_recover(spool, writer) {
+    if let Err(error) = finish(spool, writer) {
         tracing::warn!(
-            "it is not known whether dead letters that were being sent again are among what waits: \
-             {error}; they may be there twice, under one id"
+            "dead letters were leaving when the last run ended, and that cannot be gone on with: \
+             {error}; the next `waystation dead` command that changes something, or the next start, \
+             tries it again, and until then a record may be counted twice"
         );
     }
-}
-
-fn try_recover(spool: &Path, writer: &SpoolWriter) -> io::Result<()> {
-    let Unfinished { leaving, again_from } = writer.unfinished();
-    if let Some(from) = again_from {
-        let copied = copies(spool, &leaving, from)?;
-        tracing::info!(
-            "of {} dead letters that were being sent again, {} are among what waits",
-            leaving.len(),
-            copied.len()
-        );
-        let letters: Vec<Name> = copied.iter().copied().map(Name::from).collect();
-        writer.end_again(&copied, |below| stay(spool, &letters, below))?;
-    }
-    finish(spool, writer).map(drop)
 }
 
 /// Those of which there is a copy from `from` on.
 fn copies(spool: &Path, letters: &[Buried], from: Sequence) -> io::Result<Vec<Buried>> {
     let mut without = letters.to_vec();
     let mut copied = Vec::new();
-    let selection = Selection { first: Some(from), ..Selection::default() };
-    let mut waits = Selector::new(spool, selection).map_err(io::Error::other)?;
-    while let Some(block) = waits.next_block().map_err(io::Error::other)? {
-        for record in waits.selected(&block) {
+    // Where the start could not look, some may have gone out since.
+    let selection = Selection { first: Some(from), with_done: true, ..Selection::default() };
+    let mut there = Selector::new(spool, selection).map_err(io::Error::other)?;
+    while let Some(block) = there.next_block().map_err(io::Error::other)? {
+        for record in there.selected(&block) {
             // Two copies of one record are two letters, each of which has its own.
             let is = |letter: &Buried| letter.id == record.id;
             copied.extend(without.iter().position(is).map(|at| without.remove(at)));
@@ -194,8 +181,20 @@ fn copies(spool: &Path, letters: &[Buried], from: Sequence) -> io::Result<Vec<Bu
     Ok(copied)
 }
 
-/// Removes the letters that the books have let go, and gives their names.
+/// Removes the letters that the books have let go, and gives their names. Those that may have a copy
+/// stay unless one is found.
 fn finish(spool: &Path, writer: &SpoolWriter) -> io::Result<Vec<Name>> {
+    let Unfinished { leaving: maybe, again_from } = writer.unfinished();
+    if let Some(from) = again_from {
+        let copied = copies(spool, &maybe, from)?;
+        tracing::info!(
+            "of {} dead letters that were being sent again, {} were found in the spool",
+            maybe.len(),
+            copied.len()
+        );
+        let letters: Vec<Name> = copied.iter().copied().map(Name::from).collect();
+        writer.end_again(&copied, |below| stay(spool, &letters, below))?;
+    }
     let leaving = leaving(writer);
     if !leaving.is_empty() {
         remove(spool, &leaving)?;

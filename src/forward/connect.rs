@@ -1,6 +1,6 @@
 //! Would Kafka take the records, and if not, what is in the way?
 //!
-//! What `check --connect` asks: first each broker that the operator wrote, at the same time
+//! What `check --connect` asks: first each broker that the operator wrote, [`AT_ONCE`] at the same time
 //! ([`knock`]); then, by one client like the forwarder's, for the topics, the right to write to
 //! each and the right to be an idempotent producer; then each broker that leads a partition of a
 //! topic and was not asked by that address. Every answer is a [`Step`] with one sentence.
@@ -12,7 +12,7 @@ use super::Config;
 use super::kafka::{Asker, FAREWELL, Topic};
 use super::knock::{Broker, knock};
 use super::obstacle::Obstacle;
-use super::settings::{self, BatchLimit};
+use super::settings;
 use super::step::{Finding, Step};
 use super::verdict::Failure;
 use crate::record::Route;
@@ -36,7 +36,7 @@ const SLICE: Duration = Duration::from_millis(100);
 pub fn ask(config: &Config, routes: &[Route], mut tell: impl FnMut(Step)) {
     let Some(servers) = config.brokers() else { return };
     let end = Instant::now() + LIMIT;
-    let mut properties = settings::properties(config, BatchLimit::Default);
+    let mut properties = config.properties();
     // Each client's end gives one of these back.
     let (alive, gone) = channel::<()>();
 
@@ -53,10 +53,7 @@ pub fn ask(config: &Config, routes: &[Route], mut tell: impl FnMut(Step)) {
         let says = "no broker lets this box in, so that none was asked for the topics".to_owned();
         tell(Step { finding: Finding::Refused, says });
     } else {
-        for name in settings::BROKERS {
-            properties.remove(name);
-        }
-        properties.insert(settings::BROKERS[0].to_owned(), ways.join(","));
+        settings::with_brokers(&mut properties, &ways);
         let leaders = ask_as_a_producer(&properties, routes, end, &alive, &mut tell);
         let strange: Vec<_> = leaders
             .into_iter()

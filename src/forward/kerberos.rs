@@ -23,15 +23,23 @@ pub const KINIT_COMMAND: &str = "sasl.kerberos.kinit.cmd";
 /// Milliseconds; at 0 librdkafka never runs kinit.
 pub const RELOGIN: &str = "sasl.kerberos.min.time.before.relogin";
 
-const PROTOCOL: &str = "security.protocol";
+pub const PROTOCOL: &str = "security.protocol";
+/// The mechanism of this login; librdkafka's default.
+pub const MECHANISM: &str = "GSSAPI";
 
-/// GSSAPI is librdkafka's default mechanism.
 pub fn is_asked_for(properties: &BTreeMap<String, String>) -> bool {
-    let chosen =
-        ["sasl.mechanisms", "sasl.mechanism"].iter().find_map(|name| properties.get(*name));
-    let protocol = properties.get(PROTOCOL).map(|name| name.to_ascii_lowercase());
-    protocol.is_some_and(|name| name.starts_with("sasl"))
-        && chosen.is_none_or(|name| name == "GSSAPI")
+    protocol(properties).starts_with("sasl") && mechanism(properties) == MECHANISM
+}
+
+/// How the brokers are spoken to: `plaintext`, `ssl`, `sasl_plaintext` or `sasl_ssl`.
+pub fn protocol(properties: &BTreeMap<String, String>) -> String {
+    properties.get(PROTOCOL).map_or("plaintext", String::as_str).to_ascii_lowercase()
+}
+
+/// How the login is done where the protocol wants one. It has two names.
+pub fn mechanism(properties: &BTreeMap<String, String>) -> &str {
+    let names = ["sasl.mechanism", "sasl.mechanisms"];
+    names.iter().find_map(|name| properties.get(*name)).map_or(MECHANISM, String::as_str)
 }
 
 /// The keytab that the Kerberos library is to use by itself; `None` where there is none, or where

@@ -9,9 +9,10 @@
 
 use super::advice::{BOOTSTRAP, advice, unknown};
 use super::kafka::{Asker, Node};
+use super::kerberos;
 use super::link::Trouble;
 use super::obstacle::Obstacle;
-use super::settings::BROKERS;
+use super::settings;
 use super::step::{Finding, Step};
 use super::verdict::{Failure, LOOK};
 use crate::status::Cause;
@@ -137,7 +138,7 @@ fn why(trouble: &Trouble, kafka: &BTreeMap<String, String>) -> String {
 /// The steps inside the connection that went well before something of this cause did not.
 fn entered(broker: &Broker, kafka: &BTreeMap<String, String>, wrong: Option<Cause>) -> Vec<Step> {
     let set = |name: &str| kafka.get(name).map(String::as_str).filter(|value| !value.is_empty());
-    let protocol = set("security.protocol").unwrap_or("plaintext").to_ascii_lowercase();
+    let protocol = kerberos::protocol(kafka);
     let (tls, login) = (protocol.ends_with("ssl"), protocol.starts_with("sasl"));
     let mut steps = Vec::new();
     let mut right = |says: &str| steps.push(broker.right(says));
@@ -145,8 +146,9 @@ fn entered(broker: &Broker, kafka: &BTreeMap<String, String>, wrong: Option<Caus
         right("TLS is right");
     }
     if wrong.is_none() && login {
-        let mechanism = set("sasl.mechanism").or(set("sasl.mechanisms")).unwrap_or("GSSAPI");
-        let user = if mechanism == "GSSAPI" { "sasl.kerberos.principal" } else { "sasl.username" };
+        let mechanism = kerberos::mechanism(kafka);
+        let by_kerberos = mechanism == kerberos::MECHANISM;
+        let user = if by_kerberos { kerberos::PRINCIPAL } else { "sasl.username" };
         let user = set(user).map(|user| format!(" of {user}")).unwrap_or_default();
         right(&format!("the login{user} by {mechanism} is taken"));
     }
@@ -159,8 +161,7 @@ fn entered(broker: &Broker, kafka: &BTreeMap<String, String>, wrong: Option<Caus
 /// The properties of a client that knows this one broker and will not produce.
 fn only(broker: &Broker, kafka: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let mut only = kafka.clone();
-    only.retain(|name, _| !BROKERS.contains(&name.as_str()));
-    only.insert(BOOTSTRAP.to_owned(), broker.address().to_owned());
+    settings::with_brokers(&mut only, &[broker.address()]);
     // Otherwise it would take a producer's number.
     only.remove("enable.gapless.guarantee");
     only.insert("enable.idempotence".to_owned(), "false".to_owned());

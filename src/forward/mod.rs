@@ -118,7 +118,7 @@ impl Config {
     }
 
     /// Asks Kafka whether it would take these routes' records, and tells of each step. It sends
-    /// nothing, and takes some 15 s at most. Without brokers there is no step.
+    /// nothing, and takes some 17 s at most. Without brokers there is no step.
     pub fn ask(&self, routes: &[Route], tell: impl FnMut(Step)) {
         connect::ask(self, routes, tell);
     }

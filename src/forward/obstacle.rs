@@ -7,8 +7,8 @@
 //! It deliberately does not know how sending stands still, nor where a property was written.
 
 use super::kafka::{self, CreateError};
-use super::kerberos::{self, KEYTAB, KINIT_COMMAND, PRINCIPAL, RELOGIN};
-use super::settings::{self, BatchLimit};
+use super::kerberos::{self, KEYTAB, KINIT_COMMAND, PRINCIPAL, PROTOCOL, RELOGIN};
+use super::settings;
 use super::{Config, RETRY};
 use crate::status::Cause;
 use std::collections::BTreeMap;
@@ -25,7 +25,6 @@ const TLS_FILES: [&str; 5] = [
     "ssl.keystore.location",
     "ssl.crl.location",
 ];
-const PROTOCOL: &str = "security.protocol";
 /// Where a shell looks for programs when nobody told it.
 const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -81,7 +80,7 @@ pub fn rehearse(config: &Config) -> Vec<Obstacle> {
     if config.brokers().is_none() {
         return Vec::new();
     }
-    let properties = settings::properties(config, BatchLimit::Default);
+    let properties = config.properties();
     let mut found = unreadable_files(&properties);
     if found.is_empty()
         && let Err(error) = kafka::try_out(&offline(properties.clone()))
@@ -95,15 +94,13 @@ pub fn rehearse(config: &Config) -> Vec<Obstacle> {
 /// What makes every login fail without keeping the client from being made.
 pub fn no_login(config: &Config) -> Option<Obstacle> {
     config.brokers()?;
-    let properties = settings::properties(config, BatchLimit::Default);
+    let properties = config.properties();
     no_kinit(&properties, std::env::var_os("PATH").as_deref())
 }
 
 /// Properties for a client that reaches nobody and runs no program.
 fn offline(mut properties: BTreeMap<String, String>) -> BTreeMap<String, String> {
-    for name in settings::BROKERS {
-        properties.remove(name);
-    }
+    settings::with_brokers(&mut properties, &[]);
     if [KEYTAB, KINIT_COMMAND].iter().any(|name| properties.contains_key(*name)) {
         properties.insert(RELOGIN.to_owned(), "0".to_owned());
     }
@@ -111,7 +108,7 @@ fn offline(mut properties: BTreeMap<String, String>) -> BTreeMap<String, String>
 }
 
 fn unreadable_files(properties: &BTreeMap<String, String>) -> Vec<Obstacle> {
-    let tls = TLS_FILES.into_iter().filter(|_| protocol(properties).ends_with("ssl"));
+    let tls = TLS_FILES.into_iter().filter(|_| kerberos::protocol(properties).ends_with("ssl"));
     let keytab = Some(KEYTAB).filter(|_| kerberos::is_asked_for(properties));
     let unreadable = |name: &str| {
         // `probe` makes librdkafka look in the usual places.
@@ -173,10 +170,6 @@ fn no_kinit(properties: &BTreeMap<String, String>, path: Option<&OsStr>) -> Opti
         set(PRINCIPAL).map(String::as_str).unwrap_or_default()
     );
     Some(Obstacle { property: Some(PRINCIPAL.to_owned()), says })
-}
-
-fn protocol(properties: &BTreeMap<String, String>) -> String {
-    properties.get(PROTOCOL).map(|name| name.to_ascii_lowercase()).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -184,6 +184,14 @@ pub fn brokers(kafka: &BTreeMap<String, String>) -> Option<&str> {
     written.map(|servers| servers.trim()).find(|servers| !servers.is_empty())
 }
 
+/// Puts these brokers in the place of those that were written; none for a client that reaches nobody.
+pub fn with_brokers(properties: &mut BTreeMap<String, String>, servers: &[&str]) {
+    properties.retain(|name, _| !BROKERS.contains(&name.as_str()));
+    if !servers.is_empty() {
+        properties.insert(BROKERS[0].to_owned(), servers.join(","));
+    }
+}
+
 /// All that the producer is created with.
 pub fn properties(config: &Config, batch: BatchLimit) -> BTreeMap<String, String> {
     let mut all = config.kafka.clone();
@@ -312,6 +320,17 @@ mod tests {
             assert_eq!(brokers(&config(&[(name, " ")]).kafka), None);
         }
         assert_eq!(brokers(&config(&[]).kafka), None);
+    }
+
+    #[test]
+    fn other_brokers_stand_in_the_place_of_those_that_were_written() {
+        for name in BROKERS {
+            let mut kafka = config(&[(name, "a:1"), ("linger.ms", "5")]).kafka;
+            with_brokers(&mut kafka, &["b:1", "c:1"]);
+            assert_eq!((brokers(&kafka), kafka.len()), (Some("b:1,c:1"), 2));
+            with_brokers(&mut kafka, &[]);
+            assert_eq!((brokers(&kafka), kafka.len()), (None, 1));
+        }
     }
 
     #[test]

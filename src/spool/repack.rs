@@ -7,9 +7,9 @@
 //!
 //! It must not be noticed: its thread has the lowest priority of the usual kind and works in small
 //! steps, a fiftieth of a processor while little waits for it, never more than a tenth. It gives up
-//! its copy as soon as there is little room or the drain comes to what it copies. (Not `SCHED_IDLE`: on a busy box a thread of that kind may hold
-//! one of the spool's locks for as long as others want the processor.) Whatever goes wrong here costs
-//! the copy and nothing else.
+//! its copy as soon as there is little room or the drain comes to what it copies. (Not `SCHED_IDLE`:
+//! on a busy box a thread of that kind may hold one of the spool's locks for as long as others want
+//! the processor.) Whatever goes wrong here costs the copy and nothing else.
 //!
 //! It deliberately knows nothing of what records mean, and removes none.
 

@@ -201,7 +201,10 @@ fn waiting(records: u64) -> String {
 /// What waits while Kafka takes records.
 fn quiet(facts: &Snapshot) -> String {
     let ledger = &facts.ledger;
-    match (facts.kafka.state, ledger.spooled) {
+    let held = facts.routes.iter().map(|route| route.held).fold(0, u64::saturating_add);
+    match (facts.kafka.state, ledger.spooled.saturating_sub(held)) {
+        // Told with their topics.
+        (_, 0) if held > 0 => "everything else is delivered".to_owned(),
         (_, 0) if ledger.accepted == 0 => "no record has come yet".to_owned(),
         (_, 0) if ledger.delivered == ledger.accepted => "everything is delivered".to_owned(),
         // Those that are held, and those behind them, are not.

@@ -199,7 +199,7 @@ fn dead_letters_held_topics_and_troubles_want_a_look() {
     assert_eq!(facts.verdict, Verdict::Attention);
     assert_eq!(
         facts.sentence,
-        "5 records are on their way; Kafka is connected; one record is a dead letter \
+        "Everything else is delivered; Kafka is connected; one record is a dead letter \
          (`waystation dead ls` says why); 5 records are held for topic test (the topic does not \
          exist); the admin listener cannot use 127.0.0.1:10088."
     );

@@ -18,7 +18,7 @@
 //! | offset | bytes | what |
 //! |---|---|---|
 //! | 0 | 4 | magic `WSPR` |
-//! | 4 | 1 | format version of the whole spool: 2, or 1 |
+//! | 4 | 1 | format version of the whole spool: 3 with an entry of kind 7, else 2, or 1 |
 //! | 5 | 1 | 1 after a clean stop, else 0 |
 //! | 6 | 2 | 0 |
 //! | 8 | 8 | turn |
@@ -31,13 +31,14 @@
 //! | 100 | 17 each | kind (0 dead, 1 dropped, 2 exported, 3 lost, 4 unused), first, end |
 //! | | 17, if any | kind 5, 0, how many below the watermark were unused |
 //! | | 17 each | kind 6, from where on a segment may hold something, where the next one begins |
+//! | | 17, if any | kind 7, what was handed over for all or nothing, with an outcome not known yet |
 //! | | 4 | CRC-32C of all before it |
 //!
 //! A program that changes any of the spool's formats raises this version, and writes both slots
 //! before anything else: an older one then knows that it must not touch what it does not
 //! understand, and sets it aside (`aside.rs`). Version 2 brought records that keep the id of another
-//! spool (`block.rs`) and segments that stand for several (`generations.rs`); what version 1 wrote
-//! is read as it is.
+//! spool (`block.rs`) and segments that stand for several (`generations.rs`), version 3 the entry of
+//! kind 7; what earlier versions wrote is read as it is.
 //!
 //! The watermark may lag behind what Kafka has: a lagging one repeats, never skips.
 
@@ -54,12 +55,14 @@ use std::path::Path;
 /// Bytes of one slot; holds some 3,800 ranges.
 pub const SLOT_LEN: usize = 64 * 1024;
 const MAGIC: [u8; 4] = *b"WSPR";
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
+/// Of a progress without an outcome that is not known: an older program understands it.
+const PLAIN_VERSION: u8 = 2;
 const OLDEST: u8 = 1;
 const FIXED_LEN: usize = 100;
 const RANGE_LEN: usize = 17;
-/// One entry is kept for the unused ones below the watermark.
-const MOST_RANGES: usize = (SLOT_LEN - FIXED_LEN - 4) / RANGE_LEN - 1;
+/// One entry is kept for the unused ones below the watermark, one for what is pending.
+const MOST_RANGES: usize = (SLOT_LEN - FIXED_LEN - 4) / RANGE_LEN - 2;
 
 /// A way out of the spool that is not a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,6 +114,8 @@ pub struct Progress {
     /// In doubt: from where on a segment may hold something, and where the next one begins. In
     /// order, and none of it in `ranges`.
     doubts: Vec<(Sequence, Sequence)>,
+    /// Handed over for all or nothing, and whether it was taken is not known yet: first, end.
+    pending: Option<(Sequence, Sequence)>,
 }
 
 /// More separate ranges than the file can name.
@@ -133,7 +138,18 @@ impl Progress {
             totals: [0; 5],
             ranges: Vec::new(),
             doubts: Vec::new(),
+            pending: None,
         }
+    }
+
+    /// What was handed over for all or nothing with an outcome that is not known: first, end.
+    pub fn pending(&self) -> Option<(Sequence, Sequence)> {
+        self.pending
+    }
+
+    /// What waits up to `end` is handed over for all or nothing; `None`: nothing is.
+    pub fn set_pending(&mut self, end: Option<Sequence>) {
+        self.pending = end.map(|end| (self.watermark, end)).filter(|(first, end)| first < end);
     }
 
     pub fn watermark(&self) -> Sequence {
@@ -157,6 +173,7 @@ impl Progress {
         self.ranges.retain(|range| range.first < range.end);
         self.doubts.iter_mut().for_each(|(from, _)| *from = below.max(*from));
         self.doubts.retain(|(from, end)| from < end);
+        self.pending = self.pending.filter(|(_, end)| below < *end);
     }
 
     /// Notes that what lies between may be in a segment, or never have been assigned; it is above

@@ -2,18 +2,22 @@
 //!
 //! What is read is believed only where the books can be those of a spool.
 
-use super::{FIXED_LEN, MAGIC, OLDEST, Progress, RANGE_LEN, REMOVALS, Range, Removal, VERSION};
+use super::{
+    FIXED_LEN, MAGIC, OLDEST, PLAIN_VERSION, Progress, RANGE_LEN, REMOVALS, Range, Removal, VERSION,
+};
 use crate::record::Sequence;
 
 /// Entries of the file that are no removals.
 const UNUSED_BELOW: u8 = 5;
 const IN_DOUBT: u8 = 6;
+const PENDING: u8 = 7;
 
 impl Progress {
     pub(in crate::spool) fn encode(&self, turn: u64) -> Vec<u8> {
         let mut out = Vec::with_capacity(FIXED_LEN + self.ranges.len() * RANGE_LEN + 4);
         out.extend_from_slice(&MAGIC);
-        out.extend_from_slice(&[VERSION, u8::from(self.clean), 0, 0]);
+        let version = if self.pending.is_some() { VERSION } else { PLAIN_VERSION };
+        out.extend_from_slice(&[version, u8::from(self.clean), 0, 0]);
         out.extend_from_slice(&turn.to_le_bytes());
         out.extend_from_slice(&self.spool_id);
         out.extend_from_slice(&self.boot_id);
@@ -26,7 +30,8 @@ impl Progress {
         let ranges = self.ranges.iter().map(|range| (range.kind as u8, range.first, range.end));
         let below = (*unused > 0).then_some((UNUSED_BELOW, Sequence(0), Sequence(*unused)));
         let doubts = self.doubts.iter().map(|(from, end)| (IN_DOUBT, *from, *end));
-        let entries: Vec<_> = ranges.chain(below).chain(doubts).collect();
+        let pending = self.pending.map(|(first, end)| (PENDING, first, end));
+        let entries: Vec<_> = ranges.chain(below).chain(doubts).chain(pending).collect();
         #[expect(clippy::cast_possible_truncation, reason = "`remove` bounds the ranges")]
         out.extend_from_slice(&(entries.len() as u32).to_le_bytes());
         for (kind, first, end) in entries {
@@ -71,12 +76,14 @@ impl Progress {
             totals: [u64_at(64)?, u64_at(72)?, u64_at(80)?, u64_at(88)?, 0],
             ranges: Vec::new(),
             doubts: Vec::new(),
+            pending: None,
         };
         for at in (FIXED_LEN..len).step_by(RANGE_LEN) {
             let (first, end) = (Sequence(u64_at(at + 1)?), Sequence(u64_at(at + 9)?));
             match slot[at] {
                 UNUSED_BELOW => progress.totals[Removal::Unused as usize] = end.0,
                 IN_DOUBT => progress.doubts.push((first, end)),
+                PENDING => progress.pending = Some((first, end)),
                 kind => {
                     let kind = *REMOVALS.get(usize::from(kind))?;
                     progress.ranges.push(Range { kind, first, end });
@@ -101,6 +108,7 @@ impl Progress {
             before <= *first && first < end
         });
         let in_order = sorted && apart;
-        in_order && gone.is_some_and(|gone| gone <= self.watermark.0)
+        let pending = self.pending.is_none_or(|(first, end)| first < end && self.watermark < end);
+        in_order && pending && gone.is_some_and(|gone| gone <= self.watermark.0)
     }
 }

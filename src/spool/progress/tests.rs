@@ -107,11 +107,11 @@ fn the_progress_of_a_newer_program_is_refused_and_left_as_it_is() {
     let path = dir.path().join("progress");
     let mut bytes = vec![0; 2 * SLOT_LEN];
     for slot in bytes.chunks_mut(SLOT_LEN) {
-        slot[..5].copy_from_slice(b"WSPR\x03");
+        slot[..5].copy_from_slice(b"WSPR\x04");
     }
     std::fs::write(&path, &bytes).unwrap();
     let error = ProgressFile::open(&path).unwrap_err().to_string();
-    assert!(error.contains("format 3"), "{error}");
+    assert!(error.contains("format 4"), "{error}");
     assert_eq!(std::fs::read(&path).unwrap(), bytes);
 }
 
@@ -122,14 +122,14 @@ fn a_damaged_version_is_not_the_format_of_a_newer_program() {
     let (mut file, _) = ProgressFile::open(&path).unwrap();
     file.write_both(&Progress::new([1; 16], Sequence(3))).unwrap();
     let mut bytes = std::fs::read(&path).unwrap();
-    for (slot, version) in [(0, 3), (SLOT_LEN, 130)] {
+    for (slot, version) in [(0, 4), (SLOT_LEN, 130)] {
         bytes[slot + 4] = version;
         std::fs::write(&path, &bytes).unwrap();
         assert_eq!(ProgressFile::newer_format(&path).unwrap(), None, "version {version}");
     }
     bytes[30] ^= 1; // and now it may be anything
     std::fs::write(&path, &bytes).unwrap();
-    assert_eq!(ProgressFile::newer_format(&path).unwrap(), Some(3));
+    assert_eq!(ProgressFile::newer_format(&path).unwrap(), Some(4));
 }
 
 #[test]
@@ -142,4 +142,23 @@ fn more_ranges_than_fit_are_refused_and_change_nothing() {
     }
     assert_eq!(progress.ledger(Sequence(20_000)).lost, listed);
     assert!(progress.encode(1).len() <= SLOT_LEN);
+}
+
+/// Fails where the entry is left out of the file, and where passing it does not end it.
+#[test]
+fn an_outcome_that_is_not_known_is_written_down_until_the_watermark_has_passed_it() {
+    let mut progress = Progress::new([1; 16], Sequence(10));
+    progress.advance(Sequence(12));
+    progress.set_pending(Some(Sequence(20)));
+    let read = Progress::decode(&progress.encode(5)).unwrap().1;
+    assert_eq!(read.pending(), Some((Sequence(12), Sequence(20))));
+    assert_eq!(progress.encode(5)[4], VERSION);
+    progress.advance(Sequence(19));
+    assert_eq!(progress.pending(), Some((Sequence(12), Sequence(20))));
+    progress.advance(Sequence(20));
+    assert_eq!(progress.pending(), None);
+    // What an older program can read, it is given.
+    assert_eq!(progress.encode(5)[4], PLAIN_VERSION);
+    progress.set_pending(Some(Sequence(20)));
+    assert_eq!(progress.pending(), None);
 }

@@ -56,6 +56,8 @@ pub const COMMIT_DELAY: Setting = Setting::new("spool.commit_delay", "0ms");
 pub const MAX_PENDING: Setting = Setting::new("spool.max_pending", "8MiB");
 pub const DEAD_MAX_SIZE: Setting = Setting::new("dead.max_size", "64MiB");
 pub const DELIVERY: Setting = Setting::new("forward.delivery", "at-least-once");
+pub const PROGRESS_TOPIC: Setting = Setting::new("forward.progress_topic", "waystation-progress");
+pub const IN_DOUBT: Setting = Setting::new("forward.in_doubt", "pause");
 pub const MAX_IN_FLIGHT: Setting = Setting::new("forward.max_in_flight", "20000");
 pub const MAX_BYTES_PER_SECOND: Setting = Setting::new("forward.max_bytes_per_second", "0");
 pub const GRACE: Setting = Setting::new("forward.grace", "5s");
@@ -64,7 +66,7 @@ pub const LOG_FILTER: Setting = Setting::new("log.filter", "info");
 pub const LOG_FORMAT: Setting = Setting::new("log.format", "text");
 
 /// Every setting outside `[[route]]` and `[kafka]`, in the order in which they are printed.
-pub const SETTINGS: [&Setting; 21] = [
+pub const SETTINGS: [&Setting; 23] = [
     &BOX_NAME,
     &LISTEN,
     &MAX_MESSAGE,
@@ -80,6 +82,8 @@ pub const SETTINGS: [&Setting; 21] = [
     &MAX_PENDING,
     &DEAD_MAX_SIZE,
     &DELIVERY,
+    &PROGRESS_TOPIC,
+    &IN_DOUBT,
     &MAX_IN_FLIGHT,
     &MAX_BYTES_PER_SECOND,
     &GRACE,

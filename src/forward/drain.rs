@@ -16,7 +16,9 @@ mod recover;
 mod send;
 mod stop;
 mod tell;
+mod transact;
 
+use super::exactly::Exactly;
 use super::kafka::{Producer, Retired};
 use super::link::Link;
 use super::mailbox::{Mail, Mailbox};
@@ -65,6 +67,8 @@ enum Rest {
     /// Until nothing is in flight: the next record or read is in trouble, and what was sent
     /// before it is not to suffer for that.
     Empty,
+    /// Until the transaction at hand is committed, or the first one begun.
+    Transaction,
     /// Until this time: the next block could not be read, or the link has taken its share.
     Until(Instant),
 }
@@ -87,6 +91,8 @@ struct Standstill {
     at: Option<Sequence>,
     reason: String,
     cause: Option<Cause>,
+    /// Kafka refuses transactions: it is over when it takes one.
+    of_beginning: bool,
 }
 
 /// Drains the spool into Kafka.
@@ -121,6 +127,8 @@ pub struct Forwarder {
     pulse: Pulse,
     pace: Pace,
     mail: Mail,
+    /// Only where every record is to arrive once.
+    exactly: Option<Exactly>,
 }
 
 impl std::fmt::Debug for Forwarder {
@@ -149,7 +157,10 @@ impl Forwarder {
         }
         let monitor = Arc::new(Monitor::new(state));
         let watermark = reader.watermark();
+        let most = config.max_in_flight;
+        let exactly = Exactly::new(&config.delivery, &reader.spool_id(), watermark, most);
         let mut forwarder = Self {
+            exactly,
             window: Window::new(watermark, config.max_in_flight, MAX_BYTES),
             pace: Pace::new(config.max_bytes_per_second, Instant::now()),
             letters: Letters::new(letters, &reader),
@@ -192,6 +203,7 @@ impl Forwarder {
                 Event::Readable => self.send_some(),
                 Event::Time => self.on_time(),
             }
+            self.turn_transaction(Instant::now());
             self.show();
         }
         self.stop().await;
@@ -225,14 +237,19 @@ impl Forwarder {
         let probe = self.producer.as_ref().and_then(|_| self.link.probe_at(in_flight));
         let read_again = match self.rest {
             Some(Rest::Until(at)) => Some(at),
-            Some(Rest::Room | Rest::Empty) | None => None,
+            Some(Rest::Room | Rest::Empty | Rest::Transaction) | None => None,
         };
-        [phase, self.link.deadline(in_flight), probe, read_again].into_iter().flatten().min()
+        let ends = self.exactly.as_ref().and_then(Exactly::deadline);
+        let ends = ends.filter(|_| self.phase == Phase::Flowing && self.setback.is_none());
+        let link = self.link.deadline(in_flight);
+        [phase, link, probe, read_again, ends].into_iter().flatten().min()
     }
 
     /// Whether records wait for their reports; those being taken back do not count.
     fn awaits_reports(&self) -> bool {
-        matches!(self.phase, Phase::Flowing | Phase::Stopping) && self.window.in_flight() > 0
+        let busy = self.exactly.as_ref().is_some_and(Exactly::is_busy);
+        matches!(self.phase, Phase::Flowing | Phase::Stopping)
+            && (self.window.in_flight() > 0 || busy)
     }
 
     fn on_time(&mut self) {

@@ -9,11 +9,13 @@
 //! - [`link`]: is Kafka there?
 //! - [`pace`]: how much may go over the link?
 //! - [`dating`]: which Kafka timestamp does a record get?
+//! - [`exactly`]: how does every record arrive once?
 //! - [`settings`]: which librdkafka properties does the producer get?
 //! - [`setback`]: how does sending go on after failures?
 //! - [`obstacle`]: what keeps a client from being made?
 //! - [`connect`]: would Kafka take the records, and if not, what is in the way? [`knock`]: does one
 //!   broker let this box in?
+//! - [`rights`]: may this box use transactions?
 //! - [`step`]: what does each of those questions find?
 //! - [`kerberos`]: how does a login by Kerberos get its tickets?
 //! - [`refusals`]: what does a broker say of records that it does not take for now?
@@ -31,6 +33,7 @@ mod advice;
 mod connect;
 mod dating;
 mod drain;
+mod exactly;
 mod kafka;
 mod kerberos;
 mod knock;
@@ -41,6 +44,7 @@ mod obstacle;
 mod pace;
 mod pulse;
 mod refusals;
+mod rights;
 mod routes;
 mod secrets;
 mod setback;
@@ -50,6 +54,7 @@ mod verdict;
 mod window;
 
 pub use drain::Forwarder;
+pub use exactly::{Delivery, InDoubt};
 pub use monitor::{Look, Monitor, Mood};
 pub use obstacle::Obstacle;
 pub use secrets::{MASK, is_secret};
@@ -73,6 +78,8 @@ pub struct Config {
     pub kafka: BTreeMap<String, String>,
     /// The box's name: `client.id` and the header `waystation-box`.
     pub box_name: String,
+    /// How often a record may arrive.
+    pub delivery: Delivery,
     /// Records handed to Kafka and not yet acknowledged, at most.
     pub max_in_flight: usize,
     /// Bytes a second that may go to Kafka, on the wire; `None`: as many as it takes.
@@ -123,10 +130,11 @@ impl Config {
 /// Passwords and keys are masked.
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kafka, box_name, max_in_flight, max_bytes_per_second, grace } = self;
+        let Self { kafka, box_name, delivery, max_in_flight, max_bytes_per_second, grace } = self;
         f.debug_struct("Config")
             .field("kafka", &secrets::Masked(kafka))
             .field("box_name", box_name)
+            .field("delivery", delivery)
             .field("max_in_flight", max_in_flight)
             .field("max_bytes_per_second", max_bytes_per_second)
             .field("grace", grace)

@@ -11,6 +11,7 @@ mod certificates;
 mod cluster;
 mod connect;
 mod dead;
+mod exactly;
 mod kerberos;
 mod logins;
 mod old;

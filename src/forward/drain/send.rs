@@ -39,7 +39,12 @@ impl Forwarder {
                 rest = Some(Rest::Room);
                 break;
             }
-            if let Some(until) = self.pace.wait(Instant::now()) {
+            let begun = Instant::now();
+            if self.exactly.as_ref().is_some_and(|exactly| exactly.is_full(sequence, begun)) {
+                rest = Some(Rest::Transaction);
+                break;
+            }
+            if let Some(until) = self.pace.wait(begun) {
                 rest = Some(Rest::Until(until));
                 break;
             }
@@ -59,6 +64,9 @@ impl Forwarder {
                 Ok(()) => {
                     self.window.sent(sequence, bytes, route);
                     self.pace.handed(bytes);
+                    if let Some(exactly) = &mut self.exactly {
+                        exactly.sent(sequence, block.epoch(), begun);
+                    }
                     self.cursor = sequence.plus(1);
                     if std::mem::take(&mut first) {
                         self.pulse.mark(sequence, Instant::now());
@@ -91,7 +99,9 @@ impl Forwarder {
         self.monitor.set_in_flight(in_flight);
         if let Some(setback) = setback {
             self.fail(setback);
-        } else if matches!(rest, Some(Rest::Until(_))) || rest.is_some() && in_flight > 0 {
+        } else if matches!(rest, Some(Rest::Until(_) | Rest::Transaction))
+            || rest.is_some() && in_flight > 0
+        {
             self.rest = rest;
             self.block = Some(block);
         } else if rest.is_some() {

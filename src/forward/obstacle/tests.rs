@@ -18,7 +18,8 @@ fn properties(all: &[(&str, &str)]) -> BTreeMap<String, String> {
 fn rehearsed(kafka: &[(&str, &str)]) -> Vec<Obstacle> {
     let (kafka, grace) = (properties(kafka), Duration::ZERO);
     let (box_name, max_in_flight, max_bytes_per_second) = ("depot-7".into(), 1, None);
-    rehearse(&Config { kafka, box_name, max_in_flight, max_bytes_per_second, grace })
+    let delivery = crate::forward::Delivery::AtLeastOnce;
+    rehearse(&Config { kafka, box_name, delivery, max_in_flight, max_bytes_per_second, grace })
 }
 
 fn kerberos(keytab: &Path, more: &[(&str, &str)]) -> BTreeMap<String, String> {

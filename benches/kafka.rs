@@ -6,9 +6,9 @@
 //!
 //! In each round, in turn: a bare librdkafka producer with the same properties sends the same
 //! records from memory, and the service drains them from its spool, at least once and exactly once. All
-//! into topics of one Apache Kafka on the loopback, on which nothing else happens. Then messages are posted at a steady rate
-//! while a backlog drains, and while none does. Only the ratio of one round means anything. A goal
-//! that is missed is exit code 1.
+//! into topics of one Apache Kafka on the loopback, on which nothing else happens. Then messages are
+//! posted at a steady rate while a backlog drains, and while none does. Only the ratio of one round
+//! means anything. A goal that is missed is exit code 1.
 
 #![expect(clippy::cast_precision_loss, reason = "counts far below 2^52, for people to read")]
 

@@ -320,7 +320,10 @@ fn two_boxes_with_one_spool_are_told_so_and_one_alone_goes_on_by_itself() {
 #[test]
 fn an_outage_in_the_middle_of_a_transaction_is_one_like_any_other() {
     let Some(mut broker) = start(&Plan::default()) else { return };
-    let site = exactly_once(&broker, Door::Plain);
+    let mut site = exactly_once(&broker, Door::Plain);
+    // In milliseconds; the first must be less than the second.
+    site.set("kafka.socket.timeout.ms", "10000");
+    site.set("kafka.transaction.timeout.ms", "15000");
     let reader = broker.read_along(TOPIC, PARTITIONS);
     let service = site.start();
     let fleet = Fleet::start_slow(site.ingest, 8, Duration::from_millis(20));
@@ -341,7 +344,7 @@ fn an_outage_in_the_middle_of_a_transaction_is_one_like_any_other() {
     let status = service.until_status("an outage", outage);
     println!("{}", status.sentence);
     // The coordinator gives the transaction up meanwhile.
-    std::thread::sleep(Duration::from_secs(70));
+    std::thread::sleep(Duration::from_secs(10));
     broker.process().signal(Signal::CONT);
     arrives("back after it was frozen");
     let sent = fleet.stop();

@@ -5,10 +5,10 @@
 //!     WAYSTATION_BENCH_RECORDS=300000 cargo bench --bench kafka      (1,000,000 by default)
 //!
 //! In each round, in turn: a bare librdkafka producer with the same properties sends the same
-//! records from memory, and the service drains them from its spool. Both into topics of one Apache
-//! Kafka on the loopback, on which nothing else happens. Then messages are posted at a steady rate
-//! while a backlog drains, and while none does. Only the ratio of one round means anything. A goal
-//! that is missed is exit code 1.
+//! records from memory, and the service drains them from its spool, at least once and exactly once. All
+//! into topics of one Apache Kafka on the loopback, on which nothing else happens. Then messages are
+//! posted at a steady rate while a backlog drains, and while none does. Only the ratio of one round
+//! means anything. A goal that is missed is exit code 1.
 
 #![expect(clippy::cast_precision_loss, reason = "counts far below 2^52, for people to read")]
 
@@ -73,14 +73,17 @@ fn main() -> ExitCode {
     let Some(broker) = Broker::start() else { return ExitCode::from(69) };
     broker.topic("bare", PARTITIONS, &[]);
     broker.topic("test", PARTITIONS, &[]);
+    broker.topic("waystation-progress", 1, &[]);
     let mut table = Table::default();
-    let (mut ratios, mut highest) = (Vec::new(), 0);
+    let (mut ratios, mut once, mut highest) = (Vec::new(), Vec::new(), 0);
     // What comes first pays for a cold broker.
     bare(&broker, records / 4);
     for round in 1..=ROUNDS {
         let bare = bare(&broker, records);
-        let (drained, memory) = drained(&broker, records);
-        highest = highest.max(memory);
+        let (drained, memory) = drained_by(&broker, records, "at-least-once");
+        let (exactly, more) = drained_by(&broker, records, "exactly-once");
+        highest = highest.max(memory).max(more);
+        once.push(exactly / drained);
         ratios.push(drained / bare);
         let beside = format!("{} records/s of a bare producer", count(bare));
         table.row(
@@ -89,7 +92,11 @@ fn main() -> ExitCode {
             &beside,
             None,
         );
+        let least = format!("{} records/s at least once", count(drained));
+        let exactly = format!("{} records/s", count(exactly));
+        table.row(&format!("round {round}: drained exactly once"), &exactly, &least, None);
     }
+    once.sort_by(f64::total_cmp);
     ratios.sort_by(f64::total_cmp);
     let (least, middle, most) = (ratios[0], ratios[ROUNDS / 2], ratios[ROUNDS - 1]);
     table.row(
@@ -97,6 +104,13 @@ fn main() -> ExitCode {
         &format!("{middle:.2}"),
         &format!("{ROUNDS} rounds: {least:.2} to {most:.2}"),
         Goal::AtLeast(0.9).met(middle),
+    );
+    let (least, middle, most) = (once[0], once[ROUNDS / 2], once[ROUNDS - 1]);
+    table.row(
+        "drained exactly once, of the rate at least once",
+        &format!("{middle:.2}"),
+        &format!("{ROUNDS} rounds: {least:.2} to {most:.2}"),
+        None,
     );
     ingest_beside(&broker, 5 * records, &mut table);
     let megabytes = highest as f64 / 1e6;
@@ -116,6 +130,7 @@ fn properties(servers: String) -> BTreeMap<String, String> {
     let config = forward::Config {
         kafka,
         box_name: BOX.to_owned(),
+        delivery: forward::Delivery::AtLeastOnce,
         max_in_flight: 20_000,
         max_bytes_per_second: None,
         hold_after: Duration::from_secs(30),
@@ -217,8 +232,9 @@ fn fill(site: &Site, records: u64) {
 }
 
 /// Records a second of the service that has them in its spool; and the most memory it had, bytes.
-fn drained(broker: &Broker, records: u64) -> (f64, u64) {
+fn drained_by(broker: &Broker, records: u64, delivery: &str) -> (f64, u64) {
     let mut site = Site::new(Some(&broker.servers(Door::Plain)));
+    site.set("forward.delivery", delivery);
     site.set("box.name", BOX);
     fill(&site, records);
     let service = site.start();

@@ -50,7 +50,7 @@ fn a_spool_of_a_newer_program_is_set_aside_whole_and_vehicles_are_heard() {
     let mut progress = fs::read(dir.path().join("progress")).unwrap();
     for slot in progress.chunks_mut(SLOT) {
         slot.fill(7);
-        slot[..5].copy_from_slice(b"WSPR\x03");
+        slot[..5].copy_from_slice(b"WSPR\x04");
     }
     fs::write(dir.path().join("progress"), &progress).unwrap();
     let db = fs::read(dir.path().join(&segment).join("db")).unwrap();

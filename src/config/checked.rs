@@ -10,12 +10,13 @@ use super::problem::{Place, Problem};
 use super::raw::{Found, RawConfig, shown_key};
 use super::schema::{
     ADMIN_LISTEN, BODY_TIMEOUT, BOX_NAME, COMMIT_DELAY, DEAD_MAX_SIZE, DELIVERY, DIR, GRACE,
-    HEADER_TIMEOUT, HOLD_AFTER, LISTEN, LOG_FILTER, LOG_FORMAT, MAX_BYTES_PER_SECOND,
+    HEADER_TIMEOUT, HOLD_AFTER, IN_DOUBT, LISTEN, LOG_FILTER, LOG_FORMAT, MAX_BYTES_PER_SECOND,
     MAX_CONNECTIONS, MAX_IN_FLIGHT, MAX_MESSAGE, MAX_PENDING, MAX_QUARANTINE, MAX_SIZE, MIN_FREE,
-    WHEN_FULL,
+    PROGRESS_TOPIC, WHEN_FULL,
 };
 use super::value::{self, Value};
 use super::{parts, routes};
+use crate::record::Route;
 use crate::{admin, dead, forward, ingest, spool};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -145,8 +146,7 @@ fn dead(checking: &mut Checking<'_>, spool: Option<u64>) -> Option<dead::Config>
 }
 
 fn forward(checking: &mut Checking<'_>, box_name: Option<String>) -> Option<forward::Config> {
-    let delivery =
-        checking.choice(&DELIVERY, &[("at-least-once", Some(())), ("exactly-once", None)]);
+    let delivery = delivery(checking);
     let max_in_flight = checking.setting(&MAX_IN_FLIGHT, |v| value::count(v, &(1..=1_000_000)));
     let max_bytes_per_second = checking.setting(&MAX_BYTES_PER_SECOND, |value| {
         let bytes = value::size(value, &(0..=TIB))?;
@@ -163,6 +163,7 @@ fn forward(checking: &mut Checking<'_>, box_name: Option<String>) -> Option<forw
     let judged = forward::Config {
         kafka,
         box_name: box_name.clone().unwrap_or_default(),
+        delivery: forward::Delivery::default(),
         max_in_flight: max_in_flight.unwrap_or(1),
         max_bytes_per_second: max_bytes_per_second.filter(|bytes| *bytes > 0),
         hold_after: hold_after.unwrap_or_default(),
@@ -175,14 +176,33 @@ fn forward(checking: &mut Checking<'_>, box_name: Option<String>) -> Option<forw
         });
         checking.problem(place, format!("kafka.{}", objection.says.replace(char::is_control, " ")));
     }
-    delivery?;
     max_bytes_per_second?;
     Some(forward::Config {
         box_name: box_name?,
+        delivery: delivery?,
         max_in_flight: max_in_flight?,
         hold_after: hold_after?,
         grace: grace?,
         ..judged
+    })
+}
+
+fn delivery(checking: &mut Checking<'_>) -> Option<forward::Delivery> {
+    let exactly =
+        checking.choice(&DELIVERY, &[("at-least-once", Some(false)), ("exactly-once", Some(true))]);
+    let progress_topic = checking.setting(&PROGRESS_TOPIC, |value| {
+        let topic = value::text(value)?;
+        Route::legal_topic(topic).map(|()| topic.to_owned())
+    });
+    let in_doubt = checking.choice(
+        &IN_DOUBT,
+        &[("pause", Some(forward::InDoubt::Pause)), ("repeat", Some(forward::InDoubt::Repeat))],
+    );
+    let (progress_topic, in_doubt) = (progress_topic?, in_doubt?);
+    Some(if exactly? {
+        forward::Delivery::ExactlyOnce { progress_topic, in_doubt }
+    } else {
+        forward::Delivery::AtLeastOnce
     })
 }
 

@@ -56,6 +56,8 @@ pub const COMMIT_DELAY: Setting = Setting::new("spool.commit_delay", "0ms");
 pub const MAX_PENDING: Setting = Setting::new("spool.max_pending", "8MiB");
 pub const DEAD_MAX_SIZE: Setting = Setting::new("dead.max_size", "64MiB");
 pub const DELIVERY: Setting = Setting::new("forward.delivery", "at-least-once");
+pub const PROGRESS_TOPIC: Setting = Setting::new("forward.progress_topic", "waystation-progress");
+pub const IN_DOUBT: Setting = Setting::new("forward.in_doubt", "pause");
 pub const MAX_IN_FLIGHT: Setting = Setting::new("forward.max_in_flight", "20000");
 pub const MAX_BYTES_PER_SECOND: Setting = Setting::new("forward.max_bytes_per_second", "0");
 pub const HOLD_AFTER: Setting = Setting::new("forward.hold_after", "30s");
@@ -65,7 +67,7 @@ pub const LOG_FILTER: Setting = Setting::new("log.filter", "info");
 pub const LOG_FORMAT: Setting = Setting::new("log.format", "text");
 
 /// Every setting outside `[[route]]` and `[kafka]`, in the order in which they are printed.
-pub const SETTINGS: [&Setting; 22] = [
+pub const SETTINGS: [&Setting; 24] = [
     &BOX_NAME,
     &LISTEN,
     &MAX_MESSAGE,
@@ -81,6 +83,8 @@ pub const SETTINGS: [&Setting; 22] = [
     &MAX_PENDING,
     &DEAD_MAX_SIZE,
     &DELIVERY,
+    &PROGRESS_TOPIC,
+    &IN_DOUBT,
     &MAX_IN_FLIGHT,
     &MAX_BYTES_PER_SECOND,
     &HOLD_AFTER,

@@ -3,18 +3,20 @@
 //! What `check --connect` asks: first each broker that the operator wrote, [`AT_ONCE`] at the same time
 //! ([`knock`]); then, by one client like the forwarder's, for the topics, the right to write to
 //! each and the right to be an idempotent producer; then each broker that leads a partition of a
-//! topic and was not asked by that address. Every answer is a [`Step`] with one sentence.
+//! topic and was not asked by that address; and where every record is to arrive once, for what
+//! transactions need ([`rights`]). Every answer is a [`Step`] with one sentence.
 //!
 //! Nothing is sent or created, and all of it ends within [`LIMIT`] and [`FAREWELL`]. It deliberately
 //! does not know who reads the steps, and touches no spool.
 
-use super::Config;
+use super::exactly::Delivery;
 use super::kafka::{Asker, FAREWELL, Topic};
 use super::knock::{Broker, knock};
 use super::obstacle::Obstacle;
 use super::settings;
 use super::step::{Finding, Step};
 use super::verdict::Failure;
+use super::{Config, rights};
 use crate::record::Route;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Sender, channel};
@@ -60,6 +62,9 @@ pub fn ask(config: &Config, routes: &[Route], mut tell: impl FnMut(Step)) {
             .filter(|leader| !written.iter().any(|broker| broker.address() == leader.address()))
             .collect();
         knock_at(&strange, &properties, end, &alive, &mut tell);
+        if let Delivery::ExactlyOnce { progress_topic, .. } = &config.delivery {
+            rights::ask(properties, progress_topic, end, &alive, &mut tell);
+        }
     }
     drop(alive);
     // Nobody sends: the end of the last client closes the channel.
@@ -240,7 +245,7 @@ mod tests {
     use super::*;
 
     fn topic(without_leader: usize, may_write: Option<bool>) -> Topic {
-        Topic { partitions: 6, without_leader, leaders: BTreeSet::new(), may_write }
+        Topic { partitions: 6, without_leader, leaders: BTreeSet::new(), may_write, may_read: None }
     }
 
     #[test]

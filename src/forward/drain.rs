@@ -17,7 +17,9 @@ mod recover;
 mod send;
 mod stop;
 mod tell;
+mod transact;
 
+use super::exactly::Exactly;
 use super::held::Held;
 use super::kafka::{Producer, Retired};
 use super::link::Link;
@@ -70,6 +72,8 @@ enum Rest {
     /// Until nothing is in flight: the next record or read is in trouble, and what was sent
     /// before it is not to suffer for that.
     Empty,
+    /// Until the transaction at hand is committed, or the first one begun.
+    Transaction,
     /// Until this time: the next block could not be read, or the link has taken its share.
     Until(Instant),
 }
@@ -92,6 +96,8 @@ struct Standstill {
     at: Option<Sequence>,
     reason: String,
     cause: Option<Cause>,
+    /// Kafka refuses transactions: it is over when it takes one.
+    of_beginning: bool,
 }
 
 /// What a forwarder drains.
@@ -138,6 +144,8 @@ pub struct Forwarder {
     pulse: Pulse,
     pace: Pace,
     mail: Mail,
+    /// Only where every record is to arrive once.
+    exactly: Option<Exactly>,
 }
 
 impl std::fmt::Debug for Forwarder {
@@ -197,7 +205,10 @@ impl Forwarder {
             Part::Whole(_) => (Arc::clone(&counts), MAX_BYTES),
             Part::Topic => (Arc::new(Monitor::new(initial(&config))), HELD_BYTES),
         };
+        let most = config.max_in_flight;
+        let exactly = Exactly::new(&config.delivery, &reader.spool_id(), watermark, most);
         let mut forwarder = Self {
+            exactly,
             window: Window::new(watermark, config.max_in_flight, max_bytes),
             pace,
             letters: Letters::new(letters, &reader),
@@ -243,6 +254,7 @@ impl Forwarder {
                 Event::Readable => self.send_some().await,
                 Event::Time => self.on_time(),
             }
+            self.turn_transaction(Instant::now());
             self.show();
         }
         let (held, monitor) = (self.stop_held(), Arc::clone(&self.monitor));
@@ -284,15 +296,19 @@ impl Forwarder {
         let probe = self.producer.as_ref().and_then(|_| self.link.probe_at(in_flight));
         let read_again = match self.rest {
             Some(Rest::Until(at)) => Some(at),
-            Some(Rest::Room | Rest::Empty) | None => None,
+            Some(Rest::Room | Rest::Empty | Rest::Transaction) | None => None,
         };
-        let own = [phase, self.link.deadline(in_flight), probe, read_again, held];
-        own.into_iter().flatten().min()
+        let ends = self.exactly.as_ref().and_then(Exactly::deadline);
+        let ends = ends.filter(|_| self.phase == Phase::Flowing && self.setback.is_none());
+        let link = self.link.deadline(in_flight);
+        [phase, link, probe, read_again, ends, held].into_iter().flatten().min()
     }
 
     /// Whether records wait for their reports; those being taken back do not count.
     fn awaits_reports(&self) -> bool {
-        matches!(self.phase, Phase::Flowing | Phase::Stopping) && self.window.in_flight() > 0
+        let busy = self.exactly.as_ref().is_some_and(Exactly::is_busy);
+        matches!(self.phase, Phase::Flowing | Phase::Stopping)
+            && (self.window.in_flight() > 0 || busy)
     }
 
     fn on_time(&mut self) {

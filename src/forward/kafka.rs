@@ -15,9 +15,11 @@ mod asking;
 mod codes;
 mod describe;
 mod statistics;
+mod transactions;
 
 pub use asking::Asker;
 pub use describe::{Node, Topic};
+pub use transactions::{Transactions, Trial};
 
 use super::kerberos;
 use super::link::Trouble;
@@ -163,6 +165,7 @@ pub struct Producer {
     mailbox: Arc<Mailbox>,
     /// What the serving thread is to ask Kafka, once.
     question: Arc<Mutex<Option<Question>>>,
+    transactions: Option<Transactions>,
     gone: Receiver<()>,
 }
 
@@ -250,7 +253,23 @@ impl Producer {
         };
         let thread = std::thread::Builder::new().name("kafka".to_owned());
         thread.spawn(serve).map_err(CreateError::Thread)?;
-        Ok(Self { client, mailbox, question, gone })
+        Ok(Self { client, mailbox, question, transactions: None, gone })
+    }
+
+    /// The same of one with transactions, whose offset belongs to this topic.
+    pub fn with_transactions(
+        properties: &BTreeMap<String, String>,
+        topic: &str,
+    ) -> Result<Self, CreateError> {
+        let mut producer = Self::new(properties)?;
+        let started = Transactions::start(&producer.client, &producer.mailbox, properties, topic);
+        producer.transactions = Some(started.map_err(CreateError::Thread)?);
+        Ok(producer)
+    }
+
+    /// Where its transactions are begun and committed.
+    pub fn transactions(&self) -> Option<&Transactions> {
+        self.transactions.as_ref()
     }
 
     /// Where the reports arrive.
@@ -320,7 +339,8 @@ impl Producer {
     pub fn retire(self) -> Retired {
         // Nobody waits for that answer any more, and it may take long.
         lock(&self.question).take();
-        self.take_back_all();
+        drop(self.transactions);
+        self.client.purge(PurgeConfig::default().queue().inflight().non_blocking());
         Retired { gone: self.gone }
     }
 }

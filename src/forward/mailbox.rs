@@ -14,6 +14,9 @@ use tokio::sync::Notify;
 /// A delivery report: Kafka has the record, or why not.
 pub type Report = (Sequence, Result<(), Failure>);
 
+/// Why a transaction came to nothing, and the topic at fault where one is named.
+pub type Refused = (Option<String>, Failure);
+
 /// What librdkafka said beside the delivery reports.
 #[derive(Debug)]
 pub enum Signal {
@@ -27,6 +30,10 @@ pub enum Signal {
     Probed(bool),
     /// What it has sent so far.
     Traffic(Traffic),
+    /// Transactions have begun; the offset and its metadata, if the broker has one.
+    Opened(Result<Option<(i64, String)>, Refused>),
+    /// A transaction was committed, or came to its end otherwise.
+    Committed(Result<(), Refused>),
 }
 
 /// What arrived since the mailbox was last emptied.

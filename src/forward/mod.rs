@@ -9,12 +9,14 @@
 //! - [`link`]: is Kafka there?
 //! - [`pace`]: how much may go over the link?
 //! - [`dating`]: which Kafka timestamp does a record get?
+//! - [`exactly`]: how does every record arrive once?
 //! - [`settings`]: which librdkafka properties does the producer get?
 //! - [`held`]: which topics are refused while others go on?
 //! - [`setback`]: how does sending go on after failures?
 //! - [`obstacle`]: what keeps a client from being made?
 //! - [`connect`]: would Kafka take the records, and if not, what is in the way? [`knock`]: does one
 //!   broker let this box in?
+//! - [`rights`]: may this box use transactions?
 //! - [`step`]: what does each of those questions find?
 //! - [`kerberos`]: how does a login by Kerberos get its tickets?
 //! - [`refusals`]: what does a broker say of records that it does not take for now?
@@ -32,6 +34,7 @@ mod advice;
 mod connect;
 mod dating;
 mod drain;
+mod exactly;
 mod held;
 mod kafka;
 mod kerberos;
@@ -43,6 +46,7 @@ mod obstacle;
 mod pace;
 mod pulse;
 mod refusals;
+mod rights;
 mod routes;
 mod secrets;
 mod setback;
@@ -52,6 +56,7 @@ mod verdict;
 mod window;
 
 pub use drain::Forwarder;
+pub use exactly::{Delivery, InDoubt};
 pub use monitor::{HeldTopic, Look, Monitor, Mood};
 pub use obstacle::Obstacle;
 pub use secrets::{MASK, is_secret};
@@ -75,6 +80,8 @@ pub struct Config {
     pub kafka: BTreeMap<String, String>,
     /// The box's name: `client.id` and the header `waystation-box`.
     pub box_name: String,
+    /// How often a record may arrive.
+    pub delivery: Delivery,
     /// Records handed to Kafka and not yet acknowledged, at most.
     pub max_in_flight: usize,
     /// Bytes a second that may go to Kafka, on the wire; `None`: as many as it takes.
@@ -127,10 +134,12 @@ impl Config {
 /// Passwords and keys are masked.
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kafka, box_name, max_in_flight, max_bytes_per_second, hold_after, grace } = self;
+        let Self { kafka, box_name, delivery, max_in_flight, .. } = self;
+        let Self { max_bytes_per_second, hold_after, grace, .. } = self;
         f.debug_struct("Config")
             .field("kafka", &secrets::Masked(kafka))
             .field("box_name", box_name)
+            .field("delivery", delivery)
             .field("max_in_flight", max_in_flight)
             .field("max_bytes_per_second", max_bytes_per_second)
             .field("hold_after", hold_after)

@@ -6,6 +6,7 @@
 //!
 //! It deliberately does not know how sending stands still, nor where a property was written.
 
+use super::exactly::Delivery;
 use super::kafka::{self, CreateError};
 use super::kerberos::{self, KEYTAB, KINIT_COMMAND, PRINCIPAL, PROTOCOL, RELOGIN};
 use super::settings;
@@ -25,6 +26,8 @@ const TLS_FILES: [&str; 5] = [
     "ssl.keystore.location",
     "ssl.crl.location",
 ];
+/// The end of an id for what reaches nobody.
+const CHECK: &str = "check";
 /// Where a shell looks for programs when nobody told it.
 const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -80,7 +83,11 @@ pub fn rehearse(config: &Config) -> Vec<Obstacle> {
     if config.brokers().is_none() {
         return Vec::new();
     }
-    let properties = config.properties();
+    let mut properties = config.properties();
+    if config.delivery != Delivery::AtLeastOnce {
+        // Some properties are no match for those of transactions.
+        settings::with_transactions(&mut properties, &settings::transactional_id(CHECK));
+    }
     let mut found = unreadable_files(&properties);
     if found.is_empty()
         && let Err(error) = kafka::try_out(&offline(properties.clone()))

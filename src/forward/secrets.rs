@@ -63,6 +63,7 @@ mod tests {
         let config = Config {
             kafka: written.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
             box_name: "depot-7".to_owned(),
+            delivery: crate::forward::Delivery::default(),
             max_in_flight: 1,
             max_bytes_per_second: None,
             hold_after: Duration::from_secs(30),

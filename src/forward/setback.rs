@@ -18,6 +18,9 @@ use std::time::Duration;
 /// How often sending may fail at one watermark before it is shown as a standstill.
 const PATIENCE: u32 = 3;
 
+/// How long a fenced producer leaves the other one alone.
+const FENCED_RETRY: Duration = Duration::from_mins(1);
+
 /// The gravest of the failures since sending last started, and where it struck.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setback {
@@ -146,6 +149,26 @@ pub fn refused(at: Sequence, topic: String, failure: Failure) -> String {
     let at = Some(at);
     let what = what(&Setback { at, topic: Some(topic), failure, until: at, alone: false });
     format!("{what}; all records are kept and sent as soon as they are taken")
+}
+
+/// The same where nobody knows whether Kafka has these records: first, end.
+pub fn in_doubt(first: Sequence, end: Sequence) -> String {
+    format!(
+        "whether Kafka has the records of sequences {first} to {} is not known: it has forgotten how far \
+         this box had come; set in_doubt = \"repeat\" under [forward] and restart, and they are sent \
+         again and may be there twice; all records are kept",
+        end.0 - 1
+    )
+}
+
+/// The same where another producer is at work again and again; and when to try again.
+pub fn fenced() -> (String, Duration) {
+    let seconds = FENCED_RETRY.as_secs();
+    let failure = Failure::Fenced;
+    (
+        format!("{failure}; all records are kept and it is tried again every {seconds} s"),
+        FENCED_RETRY,
+    )
 }
 
 fn what(setback: &Setback) -> String {

@@ -225,6 +225,25 @@ pub fn properties(config: &Config, batch: BatchLimit) -> BTreeMap<String, String
     all
 }
 
+/// The transactional id of the spool with this id, which is also the group of its offset.
+pub fn transactional_id(spool_id: &str) -> String {
+    format!("{PREFIX}{spool_id}")
+}
+
+/// With what every transactional id and every group of Waystation's begins.
+pub const PREFIX: &str = "waystation-";
+/// By what a producer has transactions.
+pub const TRANSACTIONAL_ID: &str = "transactional.id";
+
+/// The properties of a producer, made those of one with transactions.
+pub fn with_transactions(all: &mut BTreeMap<String, String>, id: &str) {
+    all.insert(TRANSACTIONAL_ID.to_owned(), id.to_owned());
+    // A record that fails fails its whole transaction, and with it whatever overtook it.
+    all.remove("enable.gapless.guarantee");
+    // librdkafka takes none that is longer than a transaction; what has timed out so is sent again.
+    all.retain(|name, _| name != "message.timeout.ms" && name != "delivery.timeout.ms");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -236,6 +255,7 @@ mod tests {
         Config {
             kafka,
             box_name: "depot-7".to_owned(),
+            delivery: crate::forward::Delivery::default(),
             max_in_flight: 20_000,
             max_bytes_per_second: None,
             hold_after: Duration::from_secs(30),

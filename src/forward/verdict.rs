@@ -33,6 +33,30 @@ pub enum Failure {
          the cluster, or, from Kafka 3.0 on, Write on the topic"
     )]
     ClusterDenied,
+    /// Of the topic that the offsets of transactions belong to.
+    #[error("this box's user may not read the topic; grant it Read on the topic")]
+    ProgressDenied,
+    #[error(
+        "this box's user may not commit offsets, as exactly-once delivery does; grant it Read on the \
+         groups that begin with waystation-"
+    )]
+    GroupDenied,
+    #[error(
+        "this box's user may not use transactions; grant it Write on the transactional ids that begin \
+         with waystation-"
+    )]
+    TransactionsDenied,
+    /// Rarely, by a coordinator that lost its memory.
+    #[error(
+        "another producer has taken over this spool's transactions, as another box with a copy of \
+         this one's spool does; stop one of the two, and give it an empty spool"
+    )]
+    Fenced,
+    #[error(
+        "the brokers take no transaction of this length; lower transaction.timeout.ms under [kafka], or \
+         raise transaction.max.timeout.ms of the brokers"
+    )]
+    TransactionTooLong,
     #[error("the login was refused; check the user and its credentials under [kafka]")]
     LoginRefused,
     #[error(
@@ -79,10 +103,15 @@ impl Failure {
             Self::TimedOut | Self::Purged | Self::TooFewReplicas | Self::Other(_) => {
                 Verdict::Resend
             }
-            Self::Fatal(_) => Verdict::Rebuild,
+            Self::Fatal(_) | Self::Fenced => Verdict::Rebuild,
             Self::TooLarge | Self::Invalid(_) | Self::BadTimestamp => Verdict::DeadLetter,
             Self::UnknownTopic | Self::TopicDenied => Verdict::Hold,
-            Self::ClusterDenied | Self::LoginRefused => Verdict::Pause,
+            Self::ClusterDenied
+            | Self::LoginRefused
+            | Self::ProgressDenied
+            | Self::GroupDenied
+            | Self::TransactionsDenied
+            | Self::TransactionTooLong => Verdict::Pause,
         }
     }
 
@@ -95,6 +124,11 @@ impl Failure {
                 | Self::ClusterDenied
                 | Self::BadTimestamp
                 | Self::TooFewReplicas
+                | Self::ProgressDenied
+                | Self::GroupDenied
+                | Self::TransactionsDenied
+                | Self::TransactionTooLong
+                | Self::Fenced
         )
     }
 
@@ -102,7 +136,11 @@ impl Failure {
     pub fn cause(&self) -> Option<Cause> {
         match self {
             Self::UnknownTopic => Some(Cause::Topic),
-            Self::TopicDenied | Self::ClusterDenied => Some(Cause::Authorization),
+            Self::TopicDenied
+            | Self::ClusterDenied
+            | Self::ProgressDenied
+            | Self::GroupDenied
+            | Self::TransactionsDenied => Some(Cause::Authorization),
             Self::LoginRefused => Some(Cause::Login),
             Self::BadTimestamp => Some(Cause::Clock),
             Self::TimedOut => Some(Cause::Network),
@@ -112,6 +150,8 @@ impl Failure {
             | Self::TooLarge
             | Self::Invalid(_)
             | Self::TooFewReplicas
+            | Self::Fenced
+            | Self::TransactionTooLong
             | Self::Other(_) => None,
         }
     }
@@ -153,6 +193,9 @@ mod tests {
             Failure::ClusterDenied,
             Failure::LoginRefused,
             Failure::BadTimestamp,
+            Failure::ProgressDenied,
+            Failure::GroupDenied,
+            Failure::TransactionsDenied,
         ] {
             assert!(failure.cause().is_some(), "{failure:?}");
         }

@@ -52,6 +52,11 @@ impl Window {
         Self { slots: VecDeque::new(), end: at, in_flight: 0, bytes: 0, max_records, max_bytes }
     }
 
+    /// Forgets all that was sent: it is to be sent again from `at` on.
+    pub fn begin_at(&mut self, at: Sequence) {
+        *self = Self::new(at, self.max_records, self.max_bytes);
+    }
+
     /// Everything below has been delivered, or is no longer in the spool.
     pub fn watermark(&self) -> Sequence {
         self.slots.front().map_or(self.end, |slot| slot.sequence)

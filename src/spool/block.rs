@@ -311,7 +311,8 @@ impl Block {
         self.until
     }
 
-    pub(super) fn epoch(&self) -> Epoch {
+    /// Of the start that accepted its records.
+    pub fn epoch(&self) -> Epoch {
         self.header.epoch
     }
 

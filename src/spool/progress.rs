@@ -18,7 +18,7 @@
 //! | offset | bytes | what |
 //! |---|---|---|
 //! | 0 | 4 | magic `WSPR` |
-//! | 4 | 1 | format version of the whole spool: 3 while it names dead letters, else 2; or 1 |
+//! | 4 | 1 | format version of the whole spool: 3 with an entry of kind 7 or more, else 2; or 1 |
 //! | 5 | 1 | 1 after a clean stop, else 0 |
 //! | 6 | 2 | 0 |
 //! | 8 | 8 | turn |
@@ -33,14 +33,15 @@
 //! | | 17 each | kind 6, from where on a segment may hold something, where the next one begins |
 //! | | 34 each | dead letters that leave (`letters.rs`): kind 7, place, epoch; kind 8, sequence of the id, 0 |
 //! | | 17, if any | kind 9, 0, from where on what is sent again of those is looked for |
+//! | | 17, if any | kind 10, what was handed over for all or nothing, with an outcome not known yet |
 //! | | 4 | CRC-32C of all before it |
 //!
 //! A program that changes any of the spool's formats raises this version, and writes both slots
 //! before anything else: an older one then knows that it must not touch what it does not
 //! understand, and sets it aside (`aside.rs`). Version 2 brought records that keep the id of another
 //! spool (`block.rs`) and segments that stand for several (`generations.rs`); what version 1 wrote
-//! is read as it is. Version 3 brought the dead letters that leave, and is written only while there
-//! are any: at rest an older program reads what this one wrote.
+//! is read as it is. Version 3 brought the dead letters that leave and the handover in doubt, and is
+//! written only while there are any: at rest an older program reads what this one wrote.
 //!
 //! The watermark may lag behind what Kafka has: a lagging one repeats, never skips.
 
@@ -61,13 +62,13 @@ use std::path::Path;
 pub const SLOT_LEN: usize = 64 * 1024;
 const MAGIC: [u8; 4] = *b"WSPR";
 const VERSION: u8 = 3;
-/// Of a progress that names no dead letters.
+/// Of a progress without entries of version 3: an older program understands it.
 const PLAIN: u8 = 2;
 const OLDEST: u8 = 1;
 const FIXED_LEN: usize = 100;
 const RANGE_LEN: usize = 17;
-/// One entry is kept for the unused ones below the watermark.
-const MOST_RANGES: usize = (SLOT_LEN - FIXED_LEN - 4) / RANGE_LEN - 1;
+/// One entry is kept for the unused ones below the watermark, one for what is pending.
+const MOST_RANGES: usize = (SLOT_LEN - FIXED_LEN - 4) / RANGE_LEN - 2;
 
 /// A way out of the spool that is not a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,6 +123,8 @@ pub struct Progress {
     /// See `letters.rs`.
     leaving: Vec<Buried>,
     again_from: Option<Sequence>,
+    /// Handed over for all or nothing, and whether it was taken is not known yet: first, end.
+    pending: Option<(Sequence, Sequence)>,
 }
 
 /// More separate ranges than the file can name.
@@ -146,7 +149,18 @@ impl Progress {
             doubts: Vec::new(),
             leaving: Vec::new(),
             again_from: None,
+            pending: None,
         }
+    }
+
+    /// What was handed over for all or nothing with an outcome that is not known: first, end.
+    pub fn pending(&self) -> Option<(Sequence, Sequence)> {
+        self.pending
+    }
+
+    /// What waits up to `end` is handed over for all or nothing; `None`: nothing is.
+    pub fn set_pending(&mut self, end: Option<Sequence>) {
+        self.pending = end.map(|end| (self.watermark, end)).filter(|(first, end)| first < end);
     }
 
     pub fn watermark(&self) -> Sequence {
@@ -170,6 +184,7 @@ impl Progress {
         self.ranges.retain(|range| range.first < range.end);
         self.doubts.iter_mut().for_each(|(from, _)| *from = below.max(*from));
         self.doubts.retain(|(from, end)| from < end);
+        self.pending = self.pending.filter(|(_, end)| below < *end);
     }
 
     /// Notes that what lies between may be in a segment, or never have been assigned; it is above

@@ -170,6 +170,29 @@ impl SpoolReader {
         }
     }
 
+    /// What was read up to `end` is handed over for all or nothing, and whether it is taken will not
+    /// be known for a while. `Ok` means that this note survives a power cut.
+    pub fn begin_handover(&mut self, end: Sequence) -> io::Result<()> {
+        self.shared.note_pending(Some(end.min(self.position)))
+    }
+
+    /// The outcome is known: the watermark tells it. `Ok` means that both survive a power cut.
+    pub fn end_handover(&mut self) -> io::Result<()> {
+        self.shared.note_pending(None)
+    }
+
+    /// What was handed over for all or nothing with an outcome that is not known: first, end.
+    pub fn pending(&self) -> Option<(Sequence, Sequence)> {
+        let pending = lock(&self.shared.books).progress.pending();
+        pending.filter(|(_, end)| self.watermark() < *end)
+    }
+
+    /// The spool's id: 32 hex digits, for as long as it exists.
+    pub fn spool_id(&self) -> String {
+        let id = lock(&self.shared.books).progress.spool_id;
+        format!("{:032x}", u128::from_be_bytes(id))
+    }
+
     /// The record, which was read here, is kept elsewhere as one that nobody can deliver: it leaves
     /// the spool as dead, and is not read again. `Ok` means that this survives a power cut.
     pub fn set_aside(&mut self, at: Sequence) -> io::Result<()> {

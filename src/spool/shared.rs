@@ -178,6 +178,20 @@ impl Shared {
         file.write(&progress)
     }
 
+    /// Writes down that what waits up to `end` is handed over for all or nothing, or with `None` that
+    /// nothing is any more. `Ok` means that this survives a power cut.
+    pub fn note_pending(&self, end: Option<Sequence>) -> io::Result<()> {
+        let mut file = lock(&self.progress_file);
+        let progress = {
+            let books = &mut *lock(&self.books);
+            books.progress.advance(self.watermark());
+            books.progress.acknowledged = self.published();
+            books.progress.set_pending(end);
+            books.progress.clone()
+        };
+        file.write(&progress)
+    }
+
     /// [`Shared::save_progress`], into both slots: before a segment is unlinked or begun. Whichever
     /// slot is damaged later, the other one knows that what is gone was done with, and how far
     /// every segment that is there was acknowledged at its beginning.

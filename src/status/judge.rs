@@ -177,7 +177,7 @@ fn hand(cause: Cause) -> &'static str {
         Cause::Network => "check bootstrap.servers and the network",
         Cause::Tls => "check the certificates named under [kafka]",
         Cause::Login => "check the credentials under [kafka]",
-        Cause::Authorization => "give this box's user the right to write",
+        Cause::Authorization => "give this box's user the right that it lacks",
         Cause::Topic => "create the topic, or correct the route",
         Cause::Clock => "set this box's clock if it is wrong",
     }

@@ -5,6 +5,7 @@ use crate::logins::site;
 use crate::support::client::{Connection, post};
 use crate::support::fleet::{Fate, Sent, large_message, message};
 use crate::support::service::Site;
+use crate::support::witness::Comparison;
 use crate::support::{PATIENCE, mb};
 use bytes::Bytes;
 use hyper::StatusCode;
@@ -48,10 +49,11 @@ fn sent() -> Sent {
 }
 
 /// A backlog of all of them, for a topic of this name, made while the broker is away.
-fn backlog(broker: &mut Broker, topic: &str) -> Site {
+fn backlog(broker: &mut Broker, topic: &str, delivery: &str) -> Site {
     broker.topic(topic, 1, &[("max.message.bytes", LARGEST)]);
     broker.take_away();
-    let site = site(broker, Door::Plain, topic);
+    let mut site = site(broker, Door::Plain, topic);
+    site.set("forward.delivery", delivery);
     let service = site.start();
     post_all(&site);
     assert_eq!(service.status().ledger.spooled, RECORDS);
@@ -60,7 +62,7 @@ fn backlog(broker: &mut Broker, topic: &str) -> Site {
 }
 
 /// The books, the one letter and what arrived, once all is done.
-fn judge(broker: &Broker, topic: &str, site: &Site) {
+fn judge(broker: &Broker, topic: &str, site: &Site) -> Comparison {
     let reader = broker.read_along(topic, 1);
     let service = site.start();
     let start = Instant::now();
@@ -84,6 +86,7 @@ fn judge(broker: &Broker, topic: &str, site: &Site) {
     assert!(letter.reason.contains("raise its max.message.bytes"), "{}", letter.reason);
     println!("{topic}: {}: {}", letter.name(), letter.reason);
     service.stop();
+    compared
 }
 
 /// A record that a tracker cannot send, in the way of an import: without a key.
@@ -138,11 +141,11 @@ fn a_record_without_a_key_for_a_compacted_topic_is_dead_and_its_neighbours_are_n
 #[test]
 fn only_the_record_that_is_too_large_is_dead_and_its_neighbours_arrive_in_order() {
     let Some(mut broker) = Broker::start() else { return };
-    let site = backlog(&mut broker, "large");
+    let site = backlog(&mut broker, "large", "at-least-once");
     broker.give_back();
     judge(&broker, "large", &site);
 
-    let site = backlog(&mut broker, "large-and-killed");
+    let site = backlog(&mut broker, "large-and-killed", "at-least-once");
     broker.give_back();
     for _ in 0..KILLS {
         let service = site.start();
@@ -150,4 +153,25 @@ fn only_the_record_that_is_too_large_is_dead_and_its_neighbours_arrive_in_order(
         service.kill();
     }
     judge(&broker, "large-and-killed", &site);
+}
+
+/// Fails where those before the culprit are not committed without it: sending pauses.
+#[test]
+fn with_transactions_too_its_neighbours_arrive_in_order_and_once() {
+    let Some(mut broker) = Broker::start() else { return };
+    broker.topic("waystation-progress", 1, &[]);
+    let site = backlog(&mut broker, "once", "exactly-once");
+    broker.give_back();
+    let compared = judge(&broker, "once", &site);
+    assert_eq!(compared.read, compared.distinct);
+
+    let site = backlog(&mut broker, "once-and-killed", "exactly-once");
+    broker.give_back();
+    for _ in 0..KILLS {
+        let service = site.start();
+        std::thread::sleep(Duration::from_millis(fastrand::u64(100..4_000)));
+        service.kill();
+    }
+    let compared = judge(&broker, "once-and-killed", &site);
+    assert_eq!(compared.read, compared.distinct);
 }

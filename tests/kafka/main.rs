@@ -11,6 +11,7 @@ mod certificates;
 mod cluster;
 mod connect;
 mod dead;
+mod exactly;
 mod held;
 mod kerberos;
 mod logins;

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use waystation::dead;
-use waystation::forward::{Config, Forwarder, Look, Monitor};
+use waystation::forward::{Config, Delivery, Forwarder, Look, Monitor};
 use waystation::record::{Millis, NewRecord, Reception, Route};
 use waystation::spool::{self, SpoolWriter};
 use waystation::status::KafkaState;
@@ -105,6 +105,7 @@ impl Rig {
         let config = Config {
             kafka: kafka.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
             box_name: "depot-7".to_owned(),
+            delivery: Delivery::AtLeastOnce,
             max_in_flight: 2_000,
             max_bytes_per_second: None,
             hold_after,

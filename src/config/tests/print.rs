@@ -90,6 +90,8 @@ fn valid_lines() -> Vec<(&'static str, Vec<&'static str>)> {
         ("spool", vec!["min_free = \"0\"", "min_free = 0"]),
         ("spool", vec!["commit_delay = \"1s\"", "commit_delay = \"500us\""]),
         ("spool", vec!["max_pending = \"4 MB\""]),
+        ("forward", vec!["delivery = \"at-least-once\"", "delivery = \"exactly-once\""]),
+        ("forward", vec!["progress_topic = \"p.1\"", "in_doubt = \"repeat\""]),
         ("forward", vec!["max_in_flight = 1_000", "grace = \"0s\""]),
         ("forward", vec!["max_bytes_per_second = \"100KiB\"", "max_bytes_per_second = 0"]),
         ("log", vec!["filter = \"off\"", "filter = 'info,a::b=trace'"]),

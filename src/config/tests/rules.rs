@@ -3,6 +3,7 @@
 use super::super::{LogFormat, assemble, schema};
 use super::{DROP_IN, MAIN, load, load_all, problem, route};
 use crate::config::schema::Setting;
+use crate::forward::{Delivery, InDoubt};
 use std::time::Duration;
 
 #[test]
@@ -104,9 +105,18 @@ fn tables_and_routes_must_be_written_as_such() {
 }
 
 #[test]
-fn what_is_not_built_yet_is_refused_with_what_is() {
-    let says = problem("[forward]\ndelivery = \"exactly-once\"\n");
-    assert!(says.ends_with("that is not built yet: write \"at-least-once\""), "{says}");
+fn how_records_are_delivered_is_one_of_two_words_and_its_topic_is_one() {
+    let written = "[forward]\ndelivery = \"exactly-once\"\nprogress_topic = \"p\"\n";
+    let forward = load(written).config.forward;
+    let delivery = Delivery::ExactlyOnce { progress_topic: "p".into(), in_doubt: InDoubt::Pause };
+    assert_eq!(forward.delivery, delivery);
+    assert_eq!(load("").config.forward.delivery, Delivery::AtLeastOnce);
+    let says = problem("[forward]\ndelivery = \"once\"\n");
+    assert!(says.ends_with("it takes \"at-least-once\" or \"exactly-once\""), "{says}");
+    let says = problem("[forward]\nin_doubt = \"skip\"\n");
+    assert!(says.ends_with("it takes \"pause\" or \"repeat\""), "{says}");
+    let says = problem("[forward]\nprogress_topic = \"a b\"\n");
+    assert!(says.contains("forward.progress_topic is \"a b\"; Kafka takes 1 to 249"), "{says}");
 }
 
 #[test]

@@ -91,6 +91,11 @@ impl Forwarder {
     /// now on, so that it does no more; otherwise why not, if it should be.
     pub(super) fn hold(&mut self, setback: &Setback, now: Instant) -> Result<bool, String> {
         let Part::Whole(held) = &mut self.part else { return Ok(false) };
+        // With transactions a record that was moved, sent from there, and forgotten there could be
+        // repeated after a crash.
+        if self.exactly.is_some() {
+            return Ok(false);
+        }
         let its_own = matches!(setback.failure.verdict(), Verdict::Hold | Verdict::DeadLetter);
         let Some(topic) = setback.topic.clone().filter(|_| its_own) else { return Ok(false) };
         if held.topic(&topic).is_some() || !held.is_refused(&topic, now) {
@@ -172,6 +177,8 @@ impl Forwarder {
         match topic.way {
             Way::Wait => Turn::Rest(Rest::Until(Instant::now() + LOOK)),
             Way::Direct => Turn::Send,
+            // Left from before there were transactions: see `hold`.
+            Way::Move if self.exactly.is_some() => Turn::Rest(Rest::Until(Instant::now() + LOOK)),
             Way::Move => Turn::Move,
         }
     }

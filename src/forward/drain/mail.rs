@@ -63,7 +63,7 @@ impl Forwarder {
         self.rest.take_if(|rest| match rest {
             Rest::Room => room,
             Rest::Empty => in_flight == 0,
-            Rest::Until(_) => false,
+            Rest::Until(_) | Rest::Transaction => false,
         });
         self.observe_time(now);
         self.settle_if_done(now);
@@ -72,7 +72,9 @@ impl Forwarder {
     /// The watermark to the spool, the counts to whoever looks.
     pub(super) fn pass_on_deliveries(&mut self, now: Instant) {
         let counts = &self.counts;
-        self.routes.pass_on(|route, count| counts.add_delivered(route, count));
+        if self.exactly.as_ref().is_none_or(|exactly| !exactly.has_open()) {
+            self.routes.pass_on(|route, count| counts.add_delivered(route, count));
+        }
         self.pulse.stop(&self.window, now, |duration| counts.durations().observe(duration));
         self.monitor.set_in_flight(self.window.in_flight());
         self.pass_watermark();
@@ -80,7 +82,8 @@ impl Forwarder {
 
     /// The watermark to the spool; a standstill that it has passed is over.
     pub(super) fn pass_watermark(&mut self) {
-        let watermark = self.window.watermark();
+        let delivered = self.window.watermark();
+        let watermark = self.exactly.as_mut().map_or(delivered, |exactly| exactly.done(delivered));
         self.pass_to(watermark);
         if let Some(over) =
             self.standstill.take_if(|standstill| standstill.at.is_some_and(|at| watermark > at))
@@ -116,6 +119,8 @@ impl Forwarder {
                 self.fail(Setback::general(Failure::Fatal(text)));
             }
             Signal::Traffic(traffic) => self.pace.told(traffic),
+            Signal::Opened(answer) => self.on_opened(answer, now),
+            Signal::Committed(outcome) => self.on_committed(outcome, now),
         }
     }
 

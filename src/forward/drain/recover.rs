@@ -19,7 +19,9 @@ use std::time::Instant;
 impl Forwarder {
     /// Something failed: stop sending, and let what is in flight come to rest.
     pub(super) fn fail(&mut self, setback: Setback) {
-        let fatal = matches!(setback.failure, Failure::Fatal(_)) || setback.at.is_none();
+        let fatal = matches!(setback.failure, Failure::Fatal(_))
+            || setback.at.is_none()
+            || self.exactly.is_some(); // nothing of a transaction counts any more
         self.setback = Some(match self.setback.take() {
             Some(earlier) => earlier.or(setback),
             None => setback,
@@ -50,6 +52,10 @@ impl Forwarder {
         let Some(setback) = self.setback.take() else {
             return self.start_over(now);
         };
+        self.roll_back();
+        if self.settle_transaction(&setback, now) {
+            return;
+        }
         let watermark = self.window.watermark();
         match self.recovery.next(&setback, watermark) {
             Next::Again { after } => {
@@ -79,8 +85,10 @@ impl Forwarder {
             }
             Next::SetAside { at } => self.bury(at, &setback, now),
             Next::Stuck { reason, cause } => {
+                let of_beginning = self.exactly.is_some() && setback.at.is_none();
                 let at = setback.at.unwrap_or(watermark);
                 self.stuck(&setback, Some(at), reason, cause, now);
+                self.standstill.iter_mut().for_each(|it| it.of_beginning = of_beginning);
             }
         }
     }
@@ -117,13 +125,14 @@ impl Forwarder {
                 Part::Topic => tracing::warn!("held: {reason}"),
             }
         }
-        self.standstill = Some(Standstill { at, reason, cause });
+        self.standstill = Some(Standstill { at, reason, cause, of_beginning: false });
     }
 
     /// Gives the producer up and goes back to the watermark; the next producer comes at `at`.
     pub(super) fn start_over(&mut self, at: Instant) {
         self.retired = self.producer.take().map(Producer::retire).or(self.retired.take());
         self.window.forget_in_flight();
+        self.roll_back();
         self.pulse.clear();
         self.pace.renewed();
         self.monitor.set_in_flight(0);
@@ -151,11 +160,12 @@ impl Forwarder {
 
     /// Makes a producer, or says what is in the way of one and waits.
     pub(super) fn connect(&mut self, now: Instant) {
-        let properties = settings::properties(&self.config, self.recovery.batch());
-        match Producer::new(&properties) {
+        let mut properties = settings::properties(&self.config, self.recovery.batch());
+        match self.make_producer(&mut properties) {
             Ok(producer) => {
                 self.producer = Some(producer);
                 self.phase = Phase::Flowing;
+                self.open_transactions();
                 let waited = self.standstill.take_if(|standstill| standstill.at.is_none());
                 if waited.is_some() {
                     tracing::info!("what was in the way of a Kafka client is gone");

@@ -11,7 +11,7 @@ use crate::forward::kafka::SendError;
 use crate::forward::setback::Setback;
 use crate::forward::verdict::{Failure, Verdict};
 use crate::forward::{RETRY, dating};
-use crate::record::{Millis, Record, Sequence};
+use crate::record::{Epoch, Millis, Record, Sequence};
 use crate::spool::Block;
 use std::ops::ControlFlow;
 use std::time::Instant;
@@ -45,7 +45,7 @@ impl Forwarder {
             let sequence = self.cursor;
             let wanted = block.record(sequence).filter(|_| self.window.wants(sequence));
             if let Some(record) = wanted
-                && self.send_one(&record, &mut pass).is_break()
+                && self.send_one(&record, block.epoch(), &mut pass).is_break()
             {
                 break;
             }
@@ -58,7 +58,7 @@ impl Forwarder {
     }
 
     /// Sends the record, or moves it; a break says that it has to wait, and `pass` for what.
-    fn send_one(&mut self, record: &Record<'_>, pass: &mut Pass) -> ControlFlow<()> {
+    fn send_one(&mut self, record: &Record<'_>, epoch: Epoch, pass: &mut Pass) -> ControlFlow<()> {
         let sequence = record.sequence;
         if !self.window.room_for(sequence) {
             pass.rest = Some(Rest::Room);
@@ -92,7 +92,12 @@ impl Forwarder {
                 return ControlFlow::Break(());
             }
         }
-        if let Some(until) = self.pace.wait(Instant::now()) {
+        let begun = Instant::now();
+        if self.exactly.as_ref().is_some_and(|exactly| exactly.is_full(sequence, begun)) {
+            pass.rest = Some(Rest::Transaction);
+            return ControlFlow::Break(());
+        }
+        if let Some(until) = self.pace.wait(begun) {
             pass.rest = Some(Rest::Until(until));
             return ControlFlow::Break(());
         }
@@ -109,6 +114,9 @@ impl Forwarder {
             Ok(()) => {
                 self.window.sent(sequence, bytes, route);
                 self.pace.handed(bytes);
+                if let Some(exactly) = &mut self.exactly {
+                    exactly.sent(sequence, epoch, begun);
+                }
                 if !std::mem::replace(&mut pass.begun, true) {
                     self.pulse.mark(sequence, Instant::now());
                 }
@@ -151,7 +159,9 @@ impl Forwarder {
         } else if moved && in_flight == 0 && matches!(rest, Some(Rest::Room | Rest::Empty)) {
             // There is room again: what was moved is in nobody's way any more.
             self.block = Some(block);
-        } else if matches!(rest, Some(Rest::Until(_))) || rest.is_some() && in_flight > 0 {
+        } else if matches!(rest, Some(Rest::Until(_) | Rest::Transaction))
+            || rest.is_some() && in_flight > 0
+        {
             self.rest = rest;
             self.block = Some(block);
         } else if rest.is_some() {

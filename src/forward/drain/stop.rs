@@ -4,6 +4,7 @@
 //! down, and the reports that came meanwhile still count. It deliberately starts nothing new:
 //! what is not delivered waits in the spool.
 
+use super::super::exactly::Exactly;
 use super::{Forwarder, Phase, arrived, sleep_until};
 use crate::forward::kafka::{FAREWELL, Producer};
 use crate::forward::mailbox::Mail;
@@ -11,16 +12,22 @@ use std::sync::Arc;
 use std::time::Instant;
 
 impl Forwarder {
+    fn is_unfinished(&self) -> bool {
+        let open = self.exactly.as_ref().is_some_and(Exactly::has_open);
+        open || self.window.in_flight() > 0
+    }
+
     /// Waits for what is in flight if Kafka is there, then takes the producer down.
     pub(super) async fn stop(mut self) {
         let until = Instant::now() + self.config.grace;
         let flowing = self.phase == Phase::Flowing;
         self.phase = Phase::Stopping;
         self.show();
+        self.turn_transaction(Instant::now());
         while flowing
             && self.link.is_up()
             && self.setback.is_none()
-            && self.window.in_flight() > 0
+            && self.is_unfinished()
             && Instant::now() < until
         {
             let silence = self.link.deadline(true).map_or(until, |at| at.min(until));
@@ -29,6 +36,7 @@ impl Forwarder {
                 () = arrived(mailbox) => self.take_mail(),
                 () = sleep_until(Some(silence)) => self.observe_time(Instant::now()),
             }
+            self.turn_transaction(Instant::now());
         }
         let farewell = Instant::now() + FAREWELL;
         let left = || farewell.saturating_duration_since(Instant::now());

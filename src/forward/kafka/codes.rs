@@ -4,7 +4,7 @@
 
 use crate::forward::verdict::Failure;
 use crate::status::Cause;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, RDKafkaError, RDKafkaErrorCode};
 
 /// Where an operator has to look for an error of a connection.
 pub fn cause(code: RDKafkaErrorCode, text: &str) -> Cause {
@@ -16,7 +16,10 @@ pub fn cause(code: RDKafkaErrorCode, text: &str) -> Cause {
         | Code::SaslAuthenticationFailed
         | Code::UnsupportedSASLMechanism
         | Code::IllegalSASLState => Cause::Login,
-        Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed => Cause::Authorization,
+        Code::TopicAuthorizationFailed
+        | Code::ClusterAuthorizationFailed
+        | Code::GroupAuthorizationFailed
+        | Code::TransactionalIdAuthorizationFailed => Cause::Authorization,
         Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::InvalidTopic => Cause::Topic,
         // A broker that refuses our certificate closes the connection; only the text says why.
         _ if text.contains("certificate") || text.contains("SSL") => Cause::Tls,
@@ -45,6 +48,13 @@ pub fn failure_of(code: RDKafkaErrorCode) -> Failure {
         | Code::InvalidTopic => Failure::UnknownTopic,
         Code::TopicAuthorizationFailed => Failure::TopicDenied,
         Code::ClusterAuthorizationFailed => Failure::ClusterDenied,
+        Code::GroupAuthorizationFailed => Failure::GroupDenied,
+        Code::TransactionalIdAuthorizationFailed => Failure::TransactionsDenied,
+        Code::Fenced
+        | Code::ProducerFenced
+        | Code::InvalidProducerEpoch
+        | Code::TransactionCoordinatorFenced => Failure::Fenced,
+        Code::InvalidTransactionTimeout => Failure::TransactionTooLong,
         Code::Authentication | Code::SaslAuthenticationFailed => Failure::LoginRefused,
         Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize => {
             Failure::TooLarge
@@ -57,4 +67,19 @@ pub fn failure_of(code: RDKafkaErrorCode) -> Failure {
         Code::NotEnoughReplicas | Code::NotEnoughReplicasAfterAppend => Failure::TooFewReplicas,
         other => Failure::Other(other.to_string()),
     }
+}
+
+/// Why a transaction failed, and the topic that is at fault where one is named.
+pub fn of_transaction(error: &RDKafkaError) -> (Option<String>, Failure) {
+    let text = error.string();
+    // Failed to add partition "gps" [0] to transaction: ...
+    let named = text.split_once("partition \"").and_then(|(_, rest)| rest.split_once('"'));
+    let failure = match failure_of(error.code()) {
+        Failure::Other(_) if error.is_fatal() => Failure::Fatal(text.clone()),
+        Failure::Other(_) => Failure::Other(text.clone()),
+        known => known,
+    };
+    let of_topic = matches!(failure, Failure::UnknownTopic | Failure::TopicDenied);
+    let topic = named.filter(|_| of_topic).map(|(topic, _)| topic.to_owned());
+    (topic, failure)
 }

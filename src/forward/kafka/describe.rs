@@ -40,6 +40,8 @@ pub struct Topic {
     pub leaders: BTreeSet<Node>,
     /// Whether this user may write to it; `None` where the brokers do not tell.
     pub may_write: Option<bool>,
+    /// The same of reading it.
+    pub may_read: Option<bool>,
 }
 
 /// Something of librdkafka's that is to be given back to it.
@@ -162,11 +164,13 @@ fn topic(description: *const c::rd_kafka_TopicDescription_t) -> Result<Topic, Fa
     let leaders: Vec<Option<Node>> =
         partitions.iter().map(|partition| leader(*partition)).collect();
     let write = c::rd_kafka_AclOperation_t::RD_KAFKA_ACL_OPERATION_WRITE;
+    let read = c::rd_kafka_AclOperation_t::RD_KAFKA_ACL_OPERATION_READ;
     Ok(Topic {
         partitions: leaders.len(),
         without_leader: leaders.iter().filter(|leader| leader.is_none()).count(),
         leaders: leaders.into_iter().flatten().collect(),
         may_write: rights.map(|rights| rights.contains(&write)),
+        may_read: rights.map(|rights| rights.contains(&read)),
     })
 }
 

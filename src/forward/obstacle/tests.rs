@@ -18,8 +18,16 @@ fn properties(all: &[(&str, &str)]) -> BTreeMap<String, String> {
 fn rehearsed(kafka: &[(&str, &str)]) -> Vec<Obstacle> {
     let (kafka, grace) = (properties(kafka), Duration::ZERO);
     let (box_name, max_in_flight, max_bytes_per_second) = ("depot-7".into(), 1, None);
-    let hold_after = grace;
-    rehearse(&Config { kafka, box_name, max_in_flight, max_bytes_per_second, hold_after, grace })
+    let (hold_after, delivery) = (grace, crate::forward::Delivery::AtLeastOnce);
+    rehearse(&Config {
+        kafka,
+        box_name,
+        delivery,
+        max_in_flight,
+        max_bytes_per_second,
+        hold_after,
+        grace,
+    })
 }
 
 fn kerberos(keytab: &Path, more: &[(&str, &str)]) -> BTreeMap<String, String> {

@@ -13,12 +13,14 @@ const IN_DOUBT: u8 = 6;
 const LEAVING: u8 = 7;
 const LEAVING_ID: u8 = 8;
 const AGAIN_FROM: u8 = 9;
+const PENDING: u8 = 10;
 
 impl Progress {
     pub(in crate::spool) fn encode(&self, turn: u64) -> Vec<u8> {
         let mut out = Vec::with_capacity(FIXED_LEN + self.ranges.len() * RANGE_LEN + 4);
         out.extend_from_slice(&MAGIC);
-        let version = if self.letter_entries() == 0 { PLAIN } else { VERSION };
+        let plain = self.letter_entries() == 0 && self.pending.is_none();
+        let version = if plain { PLAIN } else { VERSION };
         out.extend_from_slice(&[version, u8::from(self.clean), 0, 0]);
         out.extend_from_slice(&turn.to_le_bytes());
         out.extend_from_slice(&self.spool_id);
@@ -37,8 +39,9 @@ impl Progress {
             [(LEAVING, *place, epoch), (LEAVING_ID, id.sequence, Sequence(0))]
         });
         let again = self.again_from.map(|from| (AGAIN_FROM, Sequence(0), from));
-        let entries: Vec<_> =
-            ranges.chain(below).chain(doubts).chain(leaving).chain(again).collect();
+        let pending = self.pending.map(|(first, end)| (PENDING, first, end));
+        let removed = ranges.chain(below).chain(doubts);
+        let entries: Vec<_> = removed.chain(leaving).chain(again).chain(pending).collect();
         #[expect(clippy::cast_possible_truncation, reason = "`remove` bounds the ranges")]
         out.extend_from_slice(&(entries.len() as u32).to_le_bytes());
         for (kind, first, end) in entries {
@@ -85,6 +88,7 @@ impl Progress {
             doubts: Vec::new(),
             leaving: Vec::new(),
             again_from: None,
+            pending: None,
         };
         // Of a letter, until the rest of its name comes.
         let mut half = None;
@@ -100,6 +104,7 @@ impl Progress {
                     progress.leaving.push(Buried { place, id });
                 }
                 AGAIN_FROM => progress.again_from = Some(end),
+                PENDING => progress.pending = Some((first, end)),
                 kind => {
                     let kind = *REMOVALS.get(usize::from(kind))?;
                     progress.ranges.push(Range { kind, first, end });
@@ -124,6 +129,7 @@ impl Progress {
             before <= *first && first < end
         });
         let in_order = sorted && apart;
-        in_order && gone.is_some_and(|gone| gone <= self.watermark.0)
+        let pending = self.pending.is_none_or(|(first, end)| first < end && self.watermark < end);
+        in_order && pending && gone.is_some_and(|gone| gone <= self.watermark.0)
     }
 }

@@ -143,3 +143,22 @@ fn more_ranges_than_fit_are_refused_and_change_nothing() {
     assert_eq!(progress.ledger(Sequence(20_000)).lost, listed);
     assert!(progress.encode(1).len() <= SLOT_LEN);
 }
+
+/// Fails where the entry is left out of the file, and where passing it does not end it.
+#[test]
+fn an_outcome_that_is_not_known_is_written_down_until_the_watermark_has_passed_it() {
+    let mut progress = Progress::new([1; 16], Sequence(10));
+    progress.advance(Sequence(12));
+    progress.set_pending(Some(Sequence(20)));
+    let read = Progress::decode(&progress.encode(5)).unwrap().1;
+    assert_eq!(read.pending(), Some((Sequence(12), Sequence(20))));
+    assert_eq!(progress.encode(5)[4], VERSION);
+    progress.advance(Sequence(19));
+    assert_eq!(progress.pending(), Some((Sequence(12), Sequence(20))));
+    progress.advance(Sequence(20));
+    assert_eq!(progress.pending(), None);
+    // What an older program can read, it is given.
+    assert_eq!(progress.encode(5)[4], PLAIN);
+    progress.set_pending(Some(Sequence(20)));
+    assert_eq!(progress.pending(), None);
+}

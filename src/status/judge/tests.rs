@@ -113,7 +113,7 @@ fn a_pause_tells_the_forwarders_own_reason_and_the_hand_that_fits_its_cause() {
         (Cause::Network, "check bootstrap.servers and the network"),
         (Cause::Tls, "check the certificates named under [kafka]"),
         (Cause::Login, "check the credentials under [kafka]"),
-        (Cause::Authorization, "give this box's user the right to write"),
+        (Cause::Authorization, "give this box's user the right that it lacks"),
         (Cause::Topic, "create the topic, or correct the route"),
         (Cause::Clock, "set this box's clock if it is wrong"),
     ];

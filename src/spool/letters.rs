@@ -139,16 +139,9 @@ mod tests {
     use std::pin::Pin;
     use std::task::{Context, Waker};
 
-    /// Fails where copies can be read, or are counted, before the books know them: one that is
-    /// delivered and freed by then would not be found by the start after a crash, and a count that
-    /// goes up and down again is taken for a new process.
-    #[test]
-    fn what_comes_with_copies_is_read_and_counted_once_the_books_know_them() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut spool = open(Config { min_free: 0, ..Config::new(dir.path()) }).unwrap();
-        let again = spool.writer.begin_again(&[]).unwrap();
-        assert!(spool.writer.begin_again(&[]).is_err(), "one at a time");
-        let mut append = spool.writer.append(&NewRecord {
+    /// Appends a record, and waits until it is durable.
+    fn append(writer: &SpoolWriter) {
+        let mut append = writer.append(&NewRecord {
             route: &Arc::new(Route { path: "/".to_owned(), topic: "t".to_owned() }),
             key: None,
             timestamp: Millis(1),
@@ -162,6 +155,18 @@ mod tests {
         while Pin::new(&mut *append).poll(&mut context).is_pending() {
             std::thread::yield_now();
         }
+    }
+
+    /// Fails where copies can be read, or are counted, before the books know them: one that is
+    /// delivered and freed by then would not be found by the start after a crash, and a count that
+    /// goes up and down again is taken for a new process.
+    #[test]
+    fn what_comes_with_copies_is_read_and_counted_once_the_books_know_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut spool = open(Config { min_free: 0, ..Config::new(dir.path()) }).unwrap();
+        let again = spool.writer.begin_again(&[]).unwrap();
+        assert!(spool.writer.begin_again(&[]).is_err(), "one at a time");
+        append(&spool.writer);
         assert!(spool.reader.next_block().unwrap().is_none());
         assert_eq!(spool.writer.ledger().accepted, 0);
         assert_eq!(spool.writer.unfinished().again_from, Some(Sequence(0)));

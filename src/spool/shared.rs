@@ -231,13 +231,15 @@ impl Shared {
     }
 
     pub fn ledger(&self) -> Ledger {
-        let (mut progress, seen) = {
+        let (progress, seen) = {
             let books = lock(&self.books);
+            let mut progress = books.progress.clone();
+            // Before it is asked what is published: what is delivered was.
+            progress.advance(self.watermark());
             // Copies of dead letters are no more records than before: until the books know which of
             // those that come they are, none is counted.
-            (books.progress.clone(), books.claims.before_copies(self.published()))
+            (progress, books.claims.before_copies(self.published()))
         };
-        progress.advance(self.watermark());
         progress.ledger(seen)
     }
 

@@ -45,6 +45,7 @@
 //!
 //! The watermark may lag behind what Kafka has: a lagging one repeats, never skips.
 
+mod handover;
 mod letters;
 mod slot;
 
@@ -151,16 +152,6 @@ impl Progress {
             again_from: None,
             pending: None,
         }
-    }
-
-    /// What was handed over for all or nothing with an outcome that is not known: first, end.
-    pub fn pending(&self) -> Option<(Sequence, Sequence)> {
-        self.pending
-    }
-
-    /// What waits up to `end` is handed over for all or nothing; `None`: nothing is.
-    pub fn set_pending(&mut self, end: Option<Sequence>) {
-        self.pending = end.map(|end| (self.watermark, end)).filter(|(first, end)| first < end);
     }
 
     pub fn watermark(&self) -> Sequence {

@@ -13,6 +13,7 @@
 mod bury;
 mod hold;
 mod mail;
+mod moved;
 mod recover;
 mod send;
 mod stop;
@@ -104,7 +105,7 @@ struct Standstill {
 #[derive(Debug)]
 enum Part {
     /// The spool, but for topics that are held.
-    Whole(Held),
+    Whole(Box<Held>),
     /// The spool of a held topic.
     Topic,
 }
@@ -175,7 +176,7 @@ impl Forwarder {
         for held in outside::held(reader.dir()).unwrap_or_default() {
             monitor.held_before(&held.topic, held.view.ledger().unwrap_or_default());
         }
-        let held = Part::Whole(Held::new(config.hold_after));
+        let held = Part::Whole(Box::new(Held::new(config.hold_after)));
         let pace = Pace::new(config.max_bytes_per_second, Instant::now());
         let forwarder = Self::build(config, held, reader, letters, monitor.clone(), pace);
         Ok((forwarder, monitor))

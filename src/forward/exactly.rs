@@ -23,9 +23,14 @@
 //!
 //! It deliberately has no clock, no librdkafka and no disk.
 
+mod sent;
+
+pub use sent::Offset;
+use sent::Sent;
+
 use super::setback::Setback;
 use super::settings;
-use super::verdict::{Failure, Verdict};
+use super::verdict::Verdict;
 use crate::record::{Epoch, Sequence};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -42,11 +47,6 @@ const FIRST: usize = 2_000;
 /// transaction in a crash, but never that often.
 const FENCES: usize = 3;
 const FENCED_WITHIN: Duration = Duration::from_mins(3);
-/// Epochs in an offset's metadata, at most: brokers take 4,096 bytes of it, and one takes at most 38.
-const MOST_EPOCHS: usize = 64;
-/// The first word of the metadata.
-const FORM: &str = "w1";
-
 /// How records are delivered.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Delivery {
@@ -67,69 +67,6 @@ pub enum InDoubt {
     Pause,
     /// Its records are sent again.
     Repeat,
-}
-
-/// From where on which epoch was sent, in rising order.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Sent {
-    runs: VecDeque<(Sequence, Epoch)>,
-}
-
-impl Sent {
-    /// A record was sent, behind all others.
-    fn extend(&mut self, sequence: Sequence, epoch: Epoch) {
-        if self.runs.back().is_none_or(|(_, last)| *last != epoch) {
-            self.runs.push_back((sequence, epoch));
-            // What is forgotten so is never taken for done: it may be repeated.
-            self.runs.drain(..self.runs.len().saturating_sub(MOST_EPOCHS));
-        }
-    }
-
-    /// Forgets what was sent from there on.
-    fn truncate(&mut self, end: Sequence) {
-        self.runs.retain(|(first, _)| *first < end);
-    }
-
-    /// Whether all of these sequences were sent under this epoch.
-    pub fn covers(&self, first: Sequence, end: Sequence, epoch: Epoch) -> bool {
-        let behind = self.runs.partition_point(|(from, _)| *from <= first);
-        let next = self.runs.get(behind).is_none_or(|(from, _)| *from >= end);
-        next && behind > 0 && self.runs[behind - 1].1 == epoch
-    }
-
-    fn metadata(&self) -> String {
-        let runs = self.runs.iter().map(|(first, epoch)| format!(" {epoch}@{first}"));
-        FORM.to_owned() + &runs.collect::<String>()
-    }
-
-    /// Of an offset that somebody else wrote nothing is known.
-    fn parse(metadata: &str) -> Self {
-        let run = |text: &str| {
-            let (epoch, first) = text.split_once('@')?;
-            let epoch = u64::from_str_radix(epoch, 16).ok()?;
-            Some((Sequence(first.parse().ok()?), Epoch(epoch)))
-        };
-        let mut words = metadata.split(' ');
-        let ours = words.next() == Some(FORM);
-        let runs: Option<VecDeque<_>> = words.map(run).collect();
-        let sorted =
-            |runs: &VecDeque<(Sequence, Epoch)>| runs.iter().is_sorted_by_key(|(first, _)| *first);
-        Self { runs: runs.filter(|runs| ours && sorted(runs)).unwrap_or_default() }
-    }
-}
-
-/// An offset as the broker has it: everything below `next` that is in `sent` is done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Offset {
-    pub next: Sequence,
-    pub sent: Sent,
-}
-
-impl Offset {
-    /// As Kafka tells it.
-    pub fn new(offset: i64, metadata: &str) -> Self {
-        Self { next: Sequence(offset.max(0).cast_unsigned()), sent: Sent::parse(metadata) }
-    }
 }
 
 /// What is known when a producer begins.
@@ -310,11 +247,12 @@ impl Exactly {
         self.step != Step::Ready || self.open.as_ref().is_some_and(due)
     }
 
-    /// Where this setback is one record's that can never be taken, and others of its transaction were:
-    /// those are to be committed without it, since nobody can judge it before.
+    /// Where this setback is one record's own, that can never be taken or not as it is dated, and others
+    /// of its transaction were taken: those are to be committed without it, since nobody can judge it
+    /// before, nor could remember that of more than one.
     pub fn cut(&mut self, setback: &Setback) -> Option<Sequence> {
         let Setback { at: Some(at), failure, alone: true, .. } = setback else { return None };
-        let dead = failure.verdict() == Verdict::DeadLetter && *failure != Failure::BadTimestamp;
+        let dead = failure.verdict() == Verdict::DeadLetter;
         let again = dead && *at > self.committed && self.alone != Some(*at);
         self.alone = again.then_some(*at).or(self.alone);
         again.then_some(*at)
@@ -361,9 +299,13 @@ impl Exactly {
         self.step = Step::Ready;
     }
 
-    /// The producer is gone, and what was not committed with it. Everything below is done.
-    pub fn lost(&mut self) -> Sequence {
+    /// The producer is gone, and what was not committed with it. Everything below is done. A
+    /// transaction that has taken too long was perhaps too large.
+    pub fn lost(&mut self, now: Instant) -> Sequence {
         self.step = Step::Absent;
+        if let Some(open) = self.open.take_if(|open| now >= open.since + LONG) {
+            self.size.took(open.records, now - open.since);
+        }
         self.open = None;
         self.committed
     }

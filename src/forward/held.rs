@@ -138,6 +138,8 @@ pub struct Held {
     /// Topics whose spools an earlier process left, and which could not be opened yet; `None`: nobody
     /// has looked which there are.
     pub left: Option<Vec<String>>,
+    /// With transactions, what was moved before there were any.
+    pub moved: HashSet<RecordId>,
     /// When to look again, while anything is held.
     pub look_at: Option<Instant>,
     /// By topic, the records moved that the watermark has not passed.
@@ -148,7 +150,16 @@ impl Held {
     /// A topic is held once it was refused for so long.
     pub fn new(after: Duration) -> Self {
         let (topics, leaving, ahead) = (Vec::new(), Vec::new(), BTreeMap::new());
-        Self { after, refused: None, topics, leaving, left: None, look_at: None, ahead }
+        Self {
+            after,
+            refused: None,
+            topics,
+            leaving,
+            left: None,
+            moved: HashSet::new(),
+            look_at: None,
+            ahead,
+        }
     }
 
     /// The topic is refused (again); whether it has been for long enough.

@@ -14,6 +14,7 @@
 mod asking;
 mod codes;
 mod describe;
+mod group;
 mod statistics;
 mod transactions;
 

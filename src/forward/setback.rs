@@ -155,7 +155,7 @@ pub fn refused(at: Sequence, topic: String, failure: Failure) -> String {
 pub fn in_doubt(first: Sequence, end: Sequence) -> String {
     format!(
         "whether Kafka has the records of sequences {first} to {} is not known: it has forgotten how far \
-         this box had come; set in_doubt = \"repeat\" under [forward] and restart, and they are sent \
+         this box had come, or knows it of another copy of this spool only; set in_doubt = \"repeat\" under [forward] and restart, and they are sent \
          again and may be there twice; all records are kept",
         end.0 - 1
     )

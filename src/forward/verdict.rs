@@ -49,7 +49,8 @@ pub enum Failure {
     /// Rarely, by a coordinator that lost its memory.
     #[error(
         "another producer has taken over this spool's transactions, as another box with a copy of \
-         this one's spool does; stop one of the two, and give it an empty spool"
+         this one's spool does (or the brokers gave up some that took too long, over a slow link); stop \
+         one of the two, and give it an empty spool"
     )]
     Fenced,
     #[error(

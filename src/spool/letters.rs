@@ -100,7 +100,12 @@ impl SpoolWriter {
         let stay = stay(progress.watermark());
         let counted = *stay.as_ref().unwrap_or(&0);
         let again = progress.let_go(letters, counted, Exit::Again).map_err(io::Error::other)?;
-        lock(&shared.books).progress = progress.clone();
+        {
+            // In one step for who counts: the copies, and that the old places do not.
+            let books = &mut *lock(&shared.books);
+            books.progress = progress.clone();
+            books.claims.end_copies();
+        }
         file.write_both(&progress)?;
         stay.map(|_| again)
     }
@@ -108,9 +113,14 @@ impl SpoolWriter {
     /// The files of the letters that leave have gone for good.
     pub fn letters_are_gone(&self) {
         let shared = &self.owner.shared;
-        // Written with whatever is written next: to remove them once more does no harm.
-        let _file = lock(&shared.progress_file);
-        lock(&shared.books).progress.are_gone();
+        {
+            let _file = lock(&shared.progress_file);
+            lock(&shared.books).progress.are_gone();
+        }
+        // At rest an older program is to read what is there. To remove them once more does no harm.
+        if let Err(error) = shared.settle_progress() {
+            tracing::debug!("that letters are gone is not written down yet: {error}");
+        }
     }
 }
 

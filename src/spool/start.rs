@@ -159,7 +159,9 @@ pub fn start(config: &Config) -> Result<Found, OpenError> {
     progress.boot_id = boot_id;
     progress.clean = false;
     progress.acknowledged = at;
-    let claims = Claims::new(progress.watermark());
+    // What was handed over with an outcome that is not known is nobody else's.
+    let handed = progress.pending().map_or(progress.watermark(), |(_, end)| end);
+    let claims = Claims::new(handed.max(progress.watermark()));
     let books = Books { progress, claims };
     // Both slots, since they also say which format what comes next is written in.
     file.write_both(&books.progress).map_err(wrong("write the progress in"))?;

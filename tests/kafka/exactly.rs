@@ -413,6 +413,12 @@ fn what_transactions_lack_is_named_until_it_is_there() {
         broker.rule("--remove", &rule);
         flows();
     }
+    // Of the records themselves, and not of the progress topic.
+    let rule = ["--deny-principal", &user, "--operation", "Write", "--topic", TOPIC];
+    broker.rule("--add", &rule);
+    lacks("grant it Write on the topic");
+    broker.rule("--remove", &rule);
+    flows();
     until(OK, "");
     let sent = fleet.stop();
     service.until_status("all is delivered", |status| status.ledger.spooled == 0);

@@ -63,7 +63,9 @@ pub fn run(way: Way, args: &Args, config: &Path) -> u8 {
     let mut all = Left::default();
     let own = of_spools.iter().find(|(dir, _)| *dir == settings.dir);
     let own = own.map_or(&[][..], |(_, names)| names);
-    way.leave_all(&mut door, own, &mut all);
+    if args.all || !own.is_empty() {
+        way.leave_all(&mut door, own, &mut all);
+    }
     for (dir, names) in of_spools.iter().filter(|(dir, _)| *dir != settings.dir) {
         if matches!(door, Door::Service(_)) {
             all.complaints.push(format!(

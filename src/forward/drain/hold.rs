@@ -7,6 +7,7 @@
 //!
 //! It deliberately does not know when a topic is held, nor which way a record goes: `held.rs` does.
 
+use super::moved::{append, moved_before};
 use super::{Forwarder, Part, Rest};
 use crate::dead;
 use crate::forward::RETRY;
@@ -14,20 +15,15 @@ use crate::forward::held::{Drained, MOST, Topic, Way};
 use crate::forward::monitor::Monitor;
 use crate::forward::setback::Setback;
 use crate::forward::verdict::Verdict;
-use crate::record::{NewRecord, Record, RecordId, Sequence};
-use crate::spool::{Append, AppendError, Block, OpenReport, Spool, SpoolReader, SpoolWriter};
-use std::collections::{BTreeMap, HashSet};
+use crate::record::{Record, Sequence};
+use crate::spool::{Block, OpenReport, Spool};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// How often it is looked at what is held while nothing happens.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long a record waits between two looks whether what is before it has gone out.
 const LOOK: Duration = Duration::from_millis(10);
-
-/// How many of the newest records of a topic's spool are looked at for those that were moved just
-/// before a crash: a second's worth, and no more memory than that of a block.
-const KNOWN_AT_LEAST: u64 = 20_000;
-const KNOWN_AT_MOST: u64 = 1_280_000;
 
 /// Why a topic's spool could not be taken into use.
 #[derive(Debug, thiserror::Error)]
@@ -152,7 +148,12 @@ impl Forwarder {
         for id in known.iter().filter(|id| id.sequence >= watermark) {
             held.is_ahead(&topic.name, id.sequence);
         }
-        topic.known = known;
+        if self.exactly.is_some() {
+            // What is rolled back is met again, also when the topic is held no more.
+            held.moved.extend(known);
+        } else {
+            topic.known = known;
+        }
         topic.begun = left;
         let ahead = held.ahead.get(&topic.name).map_or(0, |ahead| ahead.len() as u64);
         let passed = report.ledger.accepted.saturating_sub(ahead);
@@ -169,6 +170,9 @@ impl Forwarder {
         if held.left.as_ref().is_none_or(|left| left.contains(name)) {
             return Turn::Failed("what is held of it already cannot be opened".to_owned());
         }
+        if held.moved.contains(&record.id) {
+            return Turn::Moved;
+        }
         let Some(topic) = held.topic(name) else { return Turn::Send };
         if topic.known.remove(&record.id) {
             held.is_ahead(name, record.sequence);
@@ -178,7 +182,10 @@ impl Forwarder {
             Way::Wait => Turn::Rest(Rest::Until(Instant::now() + LOOK)),
             Way::Direct => Turn::Send,
             // Left from before there were transactions: see `hold`.
-            Way::Move if self.exactly.is_some() => Turn::Rest(Rest::Until(Instant::now() + LOOK)),
+            Way::Move if self.exactly.is_some() => match topic.monitor.look().mood.reason {
+                Some(reason) => Turn::Failed(reason),
+                None => Turn::Rest(Rest::Until(Instant::now() + LOOK)),
+            },
             Way::Move => Turn::Move,
         }
     }
@@ -299,32 +306,6 @@ impl Forwarder {
     }
 }
 
-/// The ids of the records that were moved there and that the main watermark, which lags, may not have
-/// passed when the process before this one ended: as many from the end as reach below it. What
-/// cannot be read is moved again; the drain makes of the damage what it is.
-fn moved_before(
-    reader: &mut SpoolReader,
-    report: &OpenReport,
-    watermark: Sequence,
-) -> HashSet<RecordId> {
-    let (from, end) = (reader.watermark(), report.ledger.accepted);
-    let mut count = KNOWN_AT_LEAST;
-    let known = loop {
-        reader.rewind(Sequence(end.saturating_sub(count)));
-        let (mut known, first) = (HashSet::new(), reader.position());
-        while let Ok(Some(block)) = reader.next_block() {
-            known.extend(block.records().map(|record| record.id));
-        }
-        let all_above = known.iter().all(|id| id.sequence >= watermark);
-        if !all_above || first <= from || count >= KNOWN_AT_MOST {
-            break known;
-        }
-        count *= 4;
-    };
-    reader.rewind(from);
-    known
-}
-
 /// What the start of a topic's spool has found, where that is not as it should be.
 fn tell_of_the_start(topic: &str, report: &OpenReport) {
     for path in &report.set_aside {
@@ -337,39 +318,6 @@ fn tell_of_the_start(topic: &str, report: &OpenReport) {
             end.0 - 1
         );
     }
-}
-
-/// Appends the first of these records, as many as become durable together: how many, the promise for
-/// all of them, and why there are no more.
-fn append(
-    writer: &SpoolWriter,
-    block: &Block,
-    sequences: &[Sequence],
-) -> (usize, Option<Append>, Option<AppendError>) {
-    let (mut count, mut last) = (0, None);
-    let mut together = writer.together();
-    for record in sequences.iter().filter_map(|sequence| block.record(*sequence)) {
-        let headers = record.headers.iter();
-        let headers: Vec<_> =
-            headers.map(|(name, value)| ((*name).to_owned(), value.to_vec())).collect();
-        let appended = together.append(&NewRecord {
-            route: record.route,
-            key: record.key,
-            timestamp: record.timestamp,
-            received: record.received,
-            headers: &headers,
-            value: record.value,
-            origin: Some(record.id),
-        });
-        match appended {
-            Ok(append) => (count, last) = (count + 1, Some(append)),
-            Err(error) => return (count, last, Some(error)),
-        }
-        if together.is_full() {
-            break;
-        }
-    }
-    (count, last, None)
 }
 
 /// Waits for the thread of a topic that is held no more.

@@ -85,7 +85,9 @@ impl Forwarder {
             }
             Next::SetAside { at } => self.bury(at, &setback, now),
             Next::Stuck { reason, cause } => {
-                let of_beginning = self.exactly.is_some() && setback.at.is_none();
+                // What is refused of the records themselves an empty transaction does not disprove.
+                let of_records = setback.failure == Failure::TopicDenied;
+                let of_beginning = self.exactly.is_some() && setback.at.is_none() && !of_records;
                 let at = setback.at.unwrap_or(watermark);
                 self.stuck(&setback, Some(at), reason, cause, now);
                 self.standstill.iter_mut().for_each(|it| it.of_beginning = of_beginning);

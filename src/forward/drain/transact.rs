@@ -184,7 +184,7 @@ impl Forwarder {
     /// Nothing of the open transaction counts: everything is as it was after the last commit.
     pub(super) fn roll_back(&mut self) {
         let Some(exactly) = &mut self.exactly else { return };
-        let committed = exactly.lost();
+        let committed = exactly.lost(Instant::now());
         self.window.begin_at(committed);
         self.routes.pass_on(|_, _| ());
     }

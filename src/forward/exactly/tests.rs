@@ -2,6 +2,7 @@
 //! sequences may be given anew.
 
 use super::*;
+use crate::forward::verdict::Failure;
 use proptest::prelude::*;
 
 const ID: &str = "0123456789abcdef0123456789abcdef";
@@ -41,7 +42,7 @@ fn nothing_is_done_before_its_commit_and_nothing_of_a_lost_transaction_ever() {
         exactly.sent(Sequence(sequence), Epoch(1), now);
     }
     assert_eq!(exactly.done(Sequence(15)), Sequence(10));
-    assert_eq!(exactly.lost(), Sequence(10));
+    assert_eq!(exactly.lost(Instant::now()), Sequence(10));
 
     let mut exactly = ready(10, 100);
     exactly.sent(Sequence(10), Epoch(1), now);
@@ -51,7 +52,7 @@ fn nothing_is_done_before_its_commit_and_nothing_of_a_lost_transaction_ever() {
     assert_eq!(exactly.commit(now), Some(Sequence(11)));
     assert_eq!(exactly.done(Sequence(11)), Sequence(10));
     exactly.committed();
-    assert_eq!(exactly.lost(), Sequence(11));
+    assert_eq!(exactly.lost(Instant::now()), Sequence(11));
     // What does not exist any more is done, but not while records before it are not.
     assert_eq!(exactly.done(Sequence(20)), Sequence(20));
 }
@@ -101,7 +102,7 @@ fn what_lies_before_a_record_that_can_never_be_taken_is_committed_without_it() {
     for sequence in 0..=3 {
         exactly.sent(Sequence(sequence), Epoch(1), now);
     }
-    assert_eq!(exactly.lost(), Sequence(0));
+    assert_eq!(exactly.lost(Instant::now()), Sequence(0));
     assert_eq!(exactly.cut(&alone(3, Failure::TooLarge)), Some(Sequence(3)));
     let mut exactly = Exactly { step: Step::Ready, ..exactly };
     for sequence in 0..3 {
@@ -118,7 +119,7 @@ fn what_lies_before_a_record_that_can_never_be_taken_is_committed_without_it() {
 
 #[test]
 fn what_is_not_a_records_own_fault_cuts_nothing() {
-    for failure in [Failure::BadTimestamp, Failure::TopicDenied, Failure::Purged, Failure::Fenced] {
+    for failure in [Failure::TopicDenied, Failure::Purged, Failure::Fenced] {
         assert_eq!(ready(0, 100).cut(&alone(3, failure)), None);
     }
     let not_alone = Setback { alone: false, ..alone(3, Failure::TooLarge) };
@@ -227,7 +228,7 @@ proptest! {
         let mut epoch = 0;
         for (records, fate) in steps {
             epoch += 1;
-            exactly.lost();
+            exactly.lost(Instant::now());
             exactly.opening();
             let committed: Option<&Offset> = offset.as_ref();
             let done = committed.map_or(local, |offset| local.max(offset.next));

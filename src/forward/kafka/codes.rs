@@ -69,6 +69,12 @@ pub fn failure_of(code: RDKafkaErrorCode) -> Failure {
     }
 }
 
+/// Whether a transaction failed at the partitions of its records, not at its offset.
+pub fn is_of_records(error: &RDKafkaError) -> bool {
+    // Failed to add partition(s) to transaction on broker ...: Topic authorization failed
+    error.string().contains("add partition")
+}
+
 /// Why a transaction failed, and the topic that is at fault where one is named.
 pub fn of_transaction(error: &RDKafkaError) -> (Option<String>, Failure) {
     let text = error.string();

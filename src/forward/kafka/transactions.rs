@@ -12,20 +12,19 @@
 //!
 //! It deliberately does not know what an offset means, nor when a transaction ends.
 
-use super::codes::{failure_of, of_transaction};
+use super::codes::{failure_of, is_of_records, of_transaction};
 use super::describe::describe;
-use super::{Client, CreateError, check, client_config, create};
+use super::group::consumer;
+use super::{Client, CreateError, check, create};
 use crate::forward::exactly::Mark;
 use crate::forward::mailbox::{Mailbox, Refused, Signal};
-use crate::forward::settings::TRANSACTIONAL_ID;
 use crate::forward::verdict::Failure;
 use crate::record::Sequence;
-use rdkafka::client::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, ConsumerGroupMetadata};
+use rdkafka::consumer::{Consumer as _, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaError, RDKafkaErrorCode};
 use rdkafka::producer::Producer as _;
 use rdkafka::{Offset, TopicPartitionList};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -34,6 +33,8 @@ use std::time::{Duration, Instant};
 
 /// How long one call may wait: less than a retired producer may take to be gone.
 const SLICE: Duration = Duration::from_secs(1);
+/// The same of a call that begins anew each time, once shorter ones had no answer: over a slow link.
+const LONGEST: Duration = Duration::from_secs(16);
 /// Between two calls that end at once.
 const AGAIN: Duration = Duration::from_millis(50);
 /// How long a producer that is given up may take to abort what is open: otherwise everybody who reads
@@ -72,6 +73,7 @@ impl Transactions {
             topic: topic.to_owned(),
             group: None,
             mark: None,
+            marked: false,
             retired: Arc::clone(&retired),
             until: None,
         };
@@ -116,6 +118,8 @@ struct Work {
     group: Option<ConsumerGroupMetadata>,
     /// The offset of the transaction that is open.
     mark: Option<TopicPartitionList>,
+    /// The transaction has it: without it nothing may be committed.
+    marked: bool,
     retired: Arc<AtomicBool>,
     /// When nobody waits for an answer any more.
     until: Option<Instant>,
@@ -144,6 +148,7 @@ impl Trial {
             topic: topic.to_owned(),
             group: None,
             mark: None,
+            marked: false,
             retired: Arc::default(),
             until: Some(until),
         }))
@@ -187,6 +192,9 @@ impl Work {
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => break,
             };
+            if self.retired.load(SeqCst) {
+                break;
+            }
             let signal = match job {
                 Some(Job::Open) => Some(Signal::Opened(self.open())),
                 Some(Job::Mark(mark)) => self.mark(&mark).err().map(failed),
@@ -217,26 +225,50 @@ impl Work {
         let mut place = list.add_partition(&self.topic, PARTITION);
         place.set_offset(Offset::Offset(mark.next.0.cast_signed())).map_err(wrong)?;
         place.set_metadata(&mark.metadata);
-        self.mark = Some(list);
+        (self.mark, self.marked) = (Some(list), false);
         self.send_mark()
     }
 
-    fn send_mark(&self) -> Result<(), Refused> {
+    fn send_mark(&mut self) -> Result<(), Refused> {
         let (Some(list), Some(group)) = (&self.mark, &self.group) else { return Ok(()) };
-        let sent = self.until_done(|client| client.send_offsets_to_transaction(list, group, SLICE));
+        let of_records = Cell::new(false);
+        let sent = self.until_answered(|client, slice| {
+            let sent = client.send_offsets_to_transaction(list, group, slice);
+            if let Err(KafkaError::Transaction(error)) = &sent {
+                of_records.set(is_of_records(error));
+            }
+            sent
+        });
         let ours = || Some(self.topic.clone());
-        sent.map_err(|refused| match refused {
-            // Where another topic is meant, it is named.
+        let sent = sent.map_err(|refused| match refused {
+            // A topic of the records, whichever: it was not to be added to the transaction.
+            refused if of_records.get() => refused,
             (None, Failure::UnknownTopic) => (ours(), Failure::UnknownTopic),
             (None, Failure::TopicDenied) => (ours(), Failure::ProgressDenied),
             other => other,
-        })
+        });
+        self.marked |= sent.is_ok();
+        sent
     }
 
     fn commit(&mut self) -> Result<(), Refused> {
         self.mark = None;
+        if !std::mem::take(&mut self.marked) {
+            // The mark was given up half-way, and librdkafka does not know that it was wanted.
+            return Err((None, Failure::Purged));
+        }
         self.until_done(|client| client.commit_transaction(SLICE))?;
         self.until_done(Client::begin_transaction)
+    }
+
+    /// [`Work::until_done`] with a call that does not go on in the background: it is given more time
+    /// each time that it had too little.
+    fn until_answered(
+        &self,
+        call: impl Fn(&Client, Duration) -> KafkaResult<()>,
+    ) -> Result<(), Refused> {
+        let slice = Cell::new(SLICE);
+        self.until_done(|client| call(client, slice.replace(longer(slice.get()))))
     }
 
     /// Makes one call until it has an outcome.
@@ -269,8 +301,11 @@ impl Work {
 
     /// Without its topic the first transaction would only fail after all of it was sent.
     fn find_topic(&self) -> Result<(), Refused> {
+        let mut slice = SLICE;
         loop {
-            let answer = describe(&self.client, &[self.topic.as_str()], Instant::now() + SLICE);
+            let until = Instant::now() + slice;
+            slice = longer(slice);
+            let answer = describe(&self.client, &[self.topic.as_str()], until);
             match answer.map(|mut answers| answers.pop()) {
                 Ok(Some(Ok(topic))) if topic.may_read == Some(false) => {
                     return Err((Some(self.topic.clone()), Failure::ProgressDenied));
@@ -292,10 +327,12 @@ impl Work {
         let wrong = |error: KafkaError| (None, Failure::Other(error.to_string()));
         let consumer = consumer(&self.properties).map_err(wrong)?;
         self.group = consumer.group_metadata();
+        let mut slice = SLICE;
         loop {
             let mut list = TopicPartitionList::new();
             list.add_partition(&self.topic, PARTITION);
-            let asked = consumer.committed_offsets(list, SLICE);
+            let asked = consumer.committed_offsets(list, slice);
+            slice = longer(slice);
             let error = match asked {
                 Ok(found) => match found.elements().first() {
                     Some(place) => match (place.error(), place.offset()) {
@@ -325,6 +362,11 @@ impl Work {
     }
 }
 
+/// How long the next question may take, after one that took this long in vain.
+fn longer(slice: Duration) -> Duration {
+    (2 * slice).min(LONGEST)
+}
+
 fn failed(refused: Refused) -> Signal {
     Signal::Committed(Err(refused))
 }
@@ -333,29 +375,4 @@ fn failed(refused: Refused) -> Signal {
 fn has_outcome(error: &RDKafkaError) -> bool {
     let passing = error.is_retriable() || error.code() == RDKafkaErrorCode::OperationTimedOut;
     error.is_fatal() || error.txn_requires_abort() || !passing
-}
-
-/// Says nothing: what goes wrong with its connections goes wrong with the producer's.
-struct Silent;
-
-impl ClientContext for Silent {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        tracing::debug!(target: "librdkafka", ?level, facility, "{message}");
-    }
-
-    fn error(&self, _: KafkaError, _: &str) {}
-}
-
-impl ConsumerContext for Silent {}
-
-/// Of the group of a producer with these properties, and a member of nothing.
-fn consumer(properties: &BTreeMap<String, String>) -> KafkaResult<BaseConsumer<Silent>> {
-    let mut properties = properties.clone();
-    let group = properties.remove(TRANSACTIONAL_ID).unwrap_or_default();
-    // What a producer alone has is no error, but a line of librdkafka's log.
-    properties.insert("group.id".to_owned(), group);
-    // Not before it is certain: a transaction may still be on its way to its end.
-    properties.insert("isolation.level".to_owned(), "read_committed".to_owned());
-    properties.insert("enable.auto.commit".to_owned(), "false".to_owned());
-    client_config(&properties).create_with_context(Silent)
 }

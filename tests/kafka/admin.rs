@@ -9,6 +9,10 @@ use rdkafka::admin::{
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
+use std::time::Duration;
+
+/// How long one question may take.
+const ASK: Duration = Duration::from_secs(10);
 
 impl Broker {
     /// Makes a topic. Kafka itself would choose among all nodes, and a follower does not stay.
@@ -22,12 +26,13 @@ impl Broker {
         for (name, value) in settings {
             topic = topic.set(name, value);
         }
-        let (admin, options) = (self.admin(), AdminOptions::new());
-        let made = answered(|| admin.create_topics([&topic], &options));
+        let made =
+            self.answered(&async |admin, options| admin.create_topics([&topic], options).await);
         let name = topic.name.to_owned();
         let again = Err((name.clone(), RDKafkaErrorCode::TopicAlreadyExists));
         assert!(made == [Ok(name)] || made == [again], "{made:?}");
         // A client that asks before that asks again in minutes only.
+        let admin = self.admin();
         until("every partition of the topic is led", || {
             let known = admin.inner().fetch_metadata(Some(topic.name), PATIENCE).unwrap();
             let partitions = known.topics()[0].partitions();
@@ -36,26 +41,29 @@ impl Broker {
     }
 
     pub fn delete_topic(&self, name: &str) {
-        let (admin, options) = (self.admin(), AdminOptions::new());
-        let gone = answered(|| admin.delete_topics(&[name], &options));
-        assert_eq!(gone, [Ok(name.to_owned())]);
+        let gone =
+            self.answered(&async |admin, options| admin.delete_topics(&[name], options).await);
+        // An answer may have been lost.
+        let again = Err((name.to_owned(), RDKafkaErrorCode::UnknownTopicOrPartition));
+        assert!(gone == [Ok(name.to_owned())] || gone == [again], "{gone:?}");
     }
 
     /// The topic has so many partitions more from now on.
     pub fn add_partitions(&self, topic: &str, before: usize, more: usize) {
-        let (admin, options) = (self.admin(), AdminOptions::new());
         let here = &[self.node()][..];
         let replicas = vec![here; more];
         let more = [NewPartitions::new(topic, before + more).assign(&replicas)];
-        let added = answered(|| admin.create_partitions(&more, &options));
-        assert_eq!(added, [Ok(topic.to_owned())]);
+        let added =
+            self.answered(&async |admin, options| admin.create_partitions(&more, options).await);
+        let again = Err((topic.to_owned(), RDKafkaErrorCode::InvalidPartitions));
+        assert!(added == [Ok(topic.to_owned())] || added == [again], "{added:?}");
     }
 
     /// The topic has this setting and no other.
     pub fn set_topic(&self, topic: &str, name: &str, value: &str) {
-        let (admin, options) = (self.admin(), AdminOptions::new());
         let setting = AlterConfig::new(ResourceSpecifier::Topic(topic)).set(name, value);
-        let set = answered(|| admin.alter_configs([&setting], &options));
+        let set =
+            self.answered(&async |admin, options| admin.alter_configs([&setting], options).await);
         assert!(set[0].is_ok(), "{topic}: {name} = {value}: {set:?}");
     }
 
@@ -72,6 +80,18 @@ impl Broker {
         ClientConfig::new().set("bootstrap.servers", servers).create().unwrap()
     }
 
+    /// Asks until there is an answer. Any node may be asked, and a follower does not stay: so each time
+    /// with a client that knows of none before, and none is waited for as long as it might take.
+    fn answered<T>(
+        &self,
+        ask: &impl AsyncFn(&AdminClient<DefaultClientContext>, &AdminOptions) -> KafkaResult<T>,
+    ) -> T {
+        let options = AdminOptions::new().request_timeout(Some(ASK));
+        until_some("the brokers answer an administrator", 2 * PATIENCE, || {
+            wait_for(ask(&self.admin(), &options)).ok()
+        })
+    }
+
     /// Makes a topic of which the follower has a copy.
     pub fn topic_of_two(&self, name: &str, partitions: usize, settings: &[(&str, &str)]) {
         let pair = &[self.node(), FOLLOWER][..];
@@ -85,11 +105,6 @@ impl Broker {
             settings,
         );
     }
-}
-
-/// Asks until there is an answer: any node may be asked, and a follower does not stay.
-fn answered<T, F: Future<Output = KafkaResult<T>>>(ask: impl Fn() -> F) -> T {
-    until_some("the brokers answer an administrator", PATIENCE, || wait_for(ask()).ok())
 }
 
 fn wait_for<F: Future>(future: F) -> F::Output {

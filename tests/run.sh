@@ -71,9 +71,9 @@ if ! compgen -G 'target/kafka/*/' >/dev/null; then
     extra="${extra:+$extra; }Apache Kafka and what Maven needs to fetch it: about 100 MB to download, kept under target/kafka"
 fi
 if [ -x target/debug/waystation ] && [ -x target/release/waystation ]; then
-    time='It takes about 18 minutes on 2 cores: the tests about 13, the Debian package 5.'
+    time='It takes about 22 minutes on 2 cores: the tests about 17, the Debian package 5.'
 else
-    time='The first run takes about 25 minutes on 2 cores, a third of it compiling the dependencies twice (for the tests, for the package); later ones about 18.'
+    time='The first run takes about 28 minutes on 2 cores, a third of it compiling the dependencies twice (for the tests, for the package); later ones about 22.'
 fi
 prepare 'The gate' "$time" "$extra" "${missing[@]}"
 
@@ -115,7 +115,7 @@ unfinished() {
 # How many tests a log of cargo test reports as: passed | failed | ignored.
 count() { awk -v word="$1" '/^test result:/ { for (i = 2; i <= NF; i++) if ($i ~ "^" word) n += $(i - 1) } END { print n + 0 }' "$2"; }
 
-# Twice what the tests take on 2 cores: what waits for ever is ended, and named.
+# Half as long again as the tests take on 2 cores: what waits for ever is ended, and named.
 LONGEST=1600
 
 # Every test of cargo; each counts by itself.

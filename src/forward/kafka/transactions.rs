@@ -35,6 +35,8 @@ use std::time::{Duration, Instant};
 const SLICE: Duration = Duration::from_secs(1);
 /// The same of a call that begins anew each time, once shorter ones had no answer: over a slow link.
 const LONGEST: Duration = Duration::from_secs(16);
+/// At what a consumer was told, after each question.
+const LOOKS: usize = 200;
 /// Between two calls that end at once.
 const AGAIN: Duration = Duration::from_millis(50);
 /// How long a producer that is given up may take to abort what is open: otherwise everybody who reads
@@ -346,8 +348,10 @@ impl Work {
                 },
                 Err(error) => Some(error),
             };
-            // That the group may not even be looked for is told beside, and not as the answer.
-            let told = std::iter::from_fn(|| consumer.poll(Duration::ZERO)?.err());
+            // That the group may not even be looked for is told beside, and not as the answer: among
+            // what is logged, of which each look takes one.
+            let looks = std::iter::repeat_with(|| consumer.poll(Duration::ZERO)).take(LOOKS);
+            let told = looks.flatten().filter_map(Result::err);
             for error in error.into_iter().chain(told) {
                 match error.rdkafka_error_code().map(failure_of) {
                     Some(failure @ Failure::GroupDenied) => return Err((None, failure)),

@@ -160,6 +160,29 @@ pub struct Record<'a> {
     pub value: &'a [u8],
 }
 
+impl Record<'_> {
+    /// Its headers, as [`Record::copy`] wants them.
+    #[must_use]
+    pub fn owned_headers(&self) -> Vec<(String, Vec<u8>)> {
+        let owned = |(name, value): &(&str, &[u8])| ((*name).to_owned(), value.to_vec());
+        self.headers.iter().map(owned).collect()
+    }
+
+    /// The same record on its way into a spool, under the id that it has; `headers` are its own.
+    #[must_use]
+    pub fn copy<'a>(&'a self, headers: &'a [(String, Vec<u8>)]) -> NewRecord<'a> {
+        NewRecord {
+            route: self.route,
+            key: self.key,
+            timestamp: self.timestamp,
+            received: self.received,
+            headers,
+            value: self.value,
+            origin: Some(self.id),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

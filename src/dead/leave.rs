@@ -15,7 +15,7 @@
 use super::letter::Name;
 use super::look::{Found, list, read};
 use super::store::remove;
-use crate::record::{NewRecord, RecordId, Sequence};
+use crate::record::{RecordId, Sequence};
 use crate::spool::outside::{Selection, Selector};
 use crate::spool::{Append, AppendError, Buried, LETTERS_AT_ONCE, SpoolWriter, Unfinished};
 use std::io;
@@ -273,18 +273,8 @@ fn append(writer: &SpoolWriter, found: &Found) -> Result<Option<Append>, Refused
     let letter = read(found).map_err(|error| Refused::Letter(error.to_string()))?;
     let Some(letter) = letter else { return Ok(None) };
     let record = letter.record();
-    let headers = record.headers.iter();
-    let headers: Vec<_> =
-        headers.map(|(name, value)| ((*name).to_owned(), value.to_vec())).collect();
-    let copy = NewRecord {
-        route: record.route,
-        key: record.key,
-        timestamp: record.timestamp,
-        received: record.received,
-        headers: &headers,
-        value: record.value,
-        origin: Some(record.id),
-    };
+    let headers = record.owned_headers();
+    let copy = record.copy(&headers);
     let deadline = Instant::now() + PATIENCE;
     loop {
         match writer.append(&copy) {

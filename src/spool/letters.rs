@@ -144,22 +144,13 @@ impl Drop for Again {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Millis, NewRecord, Reception, Route};
-    use crate::spool::{Config, open};
+    use crate::spool::{Config, open, sample};
     use std::pin::Pin;
     use std::task::{Context, Waker};
 
     /// Appends a record, and waits until it is durable.
     fn append(writer: &SpoolWriter) {
-        let mut append = writer.append(&NewRecord {
-            route: &Arc::new(Route { path: "/".to_owned(), topic: "t".to_owned() }),
-            key: None,
-            timestamp: Millis(1),
-            received: Reception { at: Millis(1), clock_synchronised: true },
-            headers: &[],
-            value: b"{}",
-            origin: None,
-        });
+        let mut append = writer.append(&sample::record(&sample::route()));
         let append = append.as_mut().unwrap();
         let mut context = Context::from_waker(Waker::noop());
         while Pin::new(&mut *append).poll(&mut context).is_pending() {

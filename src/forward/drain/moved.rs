@@ -2,7 +2,7 @@
 //!
 //! It deliberately does not know when a topic is held.
 
-use crate::record::{NewRecord, RecordId, Sequence};
+use crate::record::{RecordId, Sequence};
 use crate::spool::{Append, AppendError, Block, OpenReport, SpoolReader, SpoolWriter};
 use std::collections::HashSet;
 
@@ -47,19 +47,7 @@ pub(super) fn append(
     let (mut count, mut last) = (0, None);
     let mut together = writer.together();
     for record in sequences.iter().filter_map(|sequence| block.record(*sequence)) {
-        let headers = record.headers.iter();
-        let headers: Vec<_> =
-            headers.map(|(name, value)| ((*name).to_owned(), value.to_vec())).collect();
-        let appended = together.append(&NewRecord {
-            route: record.route,
-            key: record.key,
-            timestamp: record.timestamp,
-            received: record.received,
-            headers: &headers,
-            value: record.value,
-            origin: Some(record.id),
-        });
-        match appended {
+        match together.append(&record.copy(&record.owned_headers())) {
             Ok(append) => (count, last) = (count + 1, Some(append)),
             Err(error) => return (count, last, Some(error)),
         }

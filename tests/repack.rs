@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use support::{Stop, block_on, du, segments, wait_until};
 use waystation::convert::{Converter, Event, FixType, MESSAGE, RealtimeGps, Timestamp};
 use waystation::record::{Millis, NewRecord, Reception, RecordId, Route, Sequence};
@@ -19,6 +19,8 @@ use waystation::spool::{self, AppendError, Config, Spool};
 /// How old a segment must be in these tests.
 const SOON: Duration = Duration::from_millis(20);
 const NEVER: Duration = Duration::from_hours(10_000);
+/// For the copies of some dozen small segments, many times over.
+const TIME_ENOUGH: Duration = Duration::from_secs(5);
 
 fn config(dir: &Path, repack_after: Duration) -> Config {
     Config { repack_after, repack_pause: 1, ..support::config(dir) }
@@ -320,6 +322,11 @@ fn the_limit_holds_while_it_repacks_and_what_had_no_room_is_done_when_there_is_s
                 waited = true;
                 wait_until("one is repacked while there is room", || repacked(dir.path()) > 0);
             }
+        }
+        // Time enough for all of them, if nothing held the repacker back.
+        let end = Instant::now() + TIME_ENOUGH;
+        while Instant::now() < end && segments(dir.path()).len() - repacked(dir.path()) > 1 {
+            std::thread::sleep(Duration::from_millis(10));
         }
     });
     let (all, done) = (segments(dir.path()).len(), repacked(dir.path()));

@@ -289,7 +289,8 @@ fn the_drain_and_the_repacking_at_once_lose_nothing_and_repeat_nothing() {
     assert!(seen > 0, "no repacked one was seen");
 }
 
-/// Fails without `has_room_for_copy`, and when the copy is not counted in `max_size`.
+/// Fails without `has_room_for_copy`. (That the copy is counted in `max_size` is asked step by step in
+/// `src/spool/repack/tests.rs`.)
 #[test]
 fn the_limit_holds_while_it_repacks_and_what_had_no_room_is_done_when_there_is_some() {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();

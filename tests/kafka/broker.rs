@@ -10,6 +10,7 @@ use super::process::Process;
 use crate::support::PATIENCE;
 use crate::support::reader::{self, Reader};
 use crate::support::service::free_port;
+use rdkafka::Offset;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use std::collections::BTreeMap;
@@ -72,11 +73,13 @@ pub struct Plan<'a> {
     pub data: Option<&'a Path>,
     /// Lines of its configuration besides.
     pub settings: &'a str,
+    /// It has the processor when nobody else wants it, as if it were another machine.
+    pub yields: bool,
 }
 
 impl Default for Plan<'_> {
     fn default() -> Self {
-        Self { tickets: "10h", far: None, data: None, settings: "" }
+        Self { tickets: "10h", far: None, data: None, settings: "", yields: false }
     }
 }
 
@@ -92,6 +95,7 @@ pub struct Broker {
     jars: PathBuf,
     data: PathBuf,
     settings: String,
+    yields: bool,
     /// How often its disks were emptied: then both ids are others.
     life: usize,
     process: Option<Process>,
@@ -137,6 +141,7 @@ impl Broker {
             jars,
             data: plan.data.unwrap_or(dir.path()).join("data"),
             settings: plan.settings.to_owned(),
+            yields: plan.yields,
             life: 0,
             process: None,
             dir,
@@ -178,6 +183,19 @@ impl Broker {
         self.life += 1;
         self.format();
         self.give_back();
+    }
+
+    /// A copy of its disks, to be put back later.
+    pub fn back_up(&self) {
+        assert!(self.process.is_none(), "it was taken away");
+        copy(&self.data, &self.dir.path().join(BACKUP));
+    }
+
+    /// Its disks are again as they were when it was backed up.
+    pub fn restore(&self) {
+        assert!(self.process.is_none(), "it was taken away");
+        fs::remove_dir_all(&self.data).unwrap();
+        copy(&self.dir.path().join(BACKUP), &self.data);
     }
 
     /// Another node of the cluster, reached by brokers only: running until it is dropped.
@@ -250,6 +268,18 @@ impl Broker {
         Reader::start(reader::consumer_of(&servers, topic, partitions, &[]))
     }
 
+    /// Begins to read what a topic takes from now on.
+    pub fn read_from_now(&self, topic: &str, partitions: i32) -> Reader {
+        let servers = self.servers(Door::Plain);
+        let consumer = reader::consumer_of(&servers, topic, 0..0, &[]);
+        let end = |partition| {
+            let (_, end) = consumer.fetch_watermarks(topic, partition, PATIENCE).unwrap();
+            (partition, Offset::Offset(end))
+        };
+        reader::assign(&consumer, topic, (0..partitions).map(end).collect::<Vec<_>>().into_iter());
+        Reader::start(consumer)
+    }
+
     /// How many records the topic has ever taken.
     pub fn taken(&self, topic: &str, partitions: i32) -> i64 {
         let consumer: BaseConsumer = ClientConfig::new()
@@ -270,7 +300,8 @@ impl Broker {
 
     fn java(&self) -> Command {
         let dir = self.dir.path();
-        let mut command = Command::new("java");
+        let mut command = Command::new("chrt");
+        command.args([if self.yields { "--idle" } else { "--other" }, "0", "java"]);
         command.args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
         command.arg("-Dlog4j2.configurationFile=log4j2.properties");
         command.arg(format!("-Djava.security.krb5.conf={}", self.realm.krb5_conf().display()));
@@ -343,7 +374,15 @@ const COMMON: &str = "broker.heartbeat.interval.ms=500\nbroker.session.timeout.m
      log.cleaner.dedupe.buffer.size=4194304\n\
      authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
      allow.everyone.if.no.acl.found=true\nsuper.users=User:ANONYMOUS\n";
+/// Where a copy of its disks lies.
+const BACKUP: &str = "backup";
 /// The follower's number.
 pub const FOLLOWER: i32 = 9;
 /// What a broker logs when it takes connections.
 const STARTED: &str = "Kafka Server started";
+
+/// What was never written of a file takes no room in the copy either.
+fn copy(from: &Path, to: &Path) {
+    let copied = Command::new("cp").args(["-a", "--sparse=always"]).args([from, to]).status();
+    assert!(copied.unwrap().success());
+}

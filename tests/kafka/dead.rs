@@ -1,12 +1,14 @@
-//! Of many records one is too large for its topic: is it alone set aside, whatever is killed?
+//! Of many records some are too large for their topic: are they alone set aside, whatever is killed, and
+//! where there is room for no more, is it their topic alone that waits?
 
 use crate::broker::{Broker, Door};
 use crate::logins::site;
-use crate::support::client::{Connection, post};
-use crate::support::fleet::{Fate, Sent, large_message, message};
+use crate::support::client::{Connection, ask, post, post_to};
+use crate::support::fleet::{Fate, Fleet, Sent, large_message, message};
 use crate::support::service::Site;
 use crate::support::witness::Comparison;
-use crate::support::{PATIENCE, mb};
+use crate::support::{PATIENCE, mb, until};
+use crate::table::{Row, without_time};
 use bytes::Bytes;
 use hyper::StatusCode;
 use prost::Message as _;
@@ -21,6 +23,9 @@ const CULPRIT: u64 = 1_500;
 const LARGEST: &str = "20000";
 const LARGER: usize = 30_000;
 const KILLS: u32 = 8;
+/// Of a fleet that posts meanwhile, each with such a pause.
+const DEVICES: usize = 4;
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// All of one device, one after the other, so that they are of one key and in order.
 fn post_all(site: &Site) {
@@ -136,6 +141,77 @@ fn a_record_without_a_key_for_a_compacted_topic_is_dead_and_its_neighbours_are_n
     assert_eq!(letter.name().id.sequence.0, KEYLESS);
     println!("compacted: {}", letter.reason);
     service.stop();
+}
+
+/// Room for two of those that are too large.
+const ROOM: &str = "64KiB";
+const TOO_MANY: u64 = 4;
+
+/// Fails where a letter that has no place is dropped, and where it holds up the other topic.
+#[test]
+fn letters_that_are_full_hold_their_topic_alone_until_somebody_makes_room() {
+    let Some(broker) = Broker::start() else { return };
+    broker.topic("free", 3, &[]);
+    broker.topic("small", 3, &[("max.message.bytes", LARGEST)]);
+    let (free, small) = (broker.read_along("free", 3), broker.read_along("small", 3));
+    let mut site = site(&broker, Door::Plain, "free");
+    site.set_routes(&[("/endpoint", "free"), ("/small", "small")]);
+    site.set("forward.hold_after", "1s");
+    site.set("dead.max_size", ROOM);
+    let service = site.start();
+    let to_free = Fleet::start_slow(site.ingest, DEVICES, PAUSE);
+    let to_small = Fleet::start_at(site.ingest, "/small", DEVICES, PAUSE);
+    to_small.until_more(100);
+    for number in 1..=TOO_MANY {
+        let message = large_message(DEVICES, number, LARGER).encode_to_vec();
+        let answer = ask(site.ingest, post_to("/small", Bytes::from(message))).unwrap();
+        assert_eq!(answer.status, StatusCode::OK);
+    }
+    let status = service.until_status("its topic is held", |status| {
+        let because = status.routes[1].held_because.as_deref().unwrap_or_default();
+        because.contains("the dead letters in") && because.contains("are full")
+    });
+    println!("{}", status.sentence);
+    // Also through a crash.
+    let memory = service.memory().highest;
+    service.kill();
+    let service = site.start();
+    let goal = to_free.posted();
+    until("the other topic's arrive", || free.witness().distinct() > goal);
+    let ledger = service.status().ledger;
+    assert_eq!((ledger.dead, ledger.dropped, ledger.lost), (2, 0, 0), "{ledger:?}");
+
+    let dropped = site.command("dead").args(["drop", "--all"]).output().unwrap();
+    assert!(dropped.status.success(), "{dropped:?}");
+    let made = Instant::now();
+    let goal = to_small.posted();
+    until("what was held goes out", || small.witness().distinct() > goal);
+    let back_after = made.elapsed();
+    let [of_free, mut of_small] = [to_free, to_small].map(Fleet::stop);
+    of_small.fates.push(vec![Fate::Refused(StatusCode::PAYLOAD_TOO_LARGE); 4]);
+    let [of_free, of_small] =
+        [free.compared(&of_free, PATIENCE), small.compared(&of_small, PATIENCE)];
+    let ledger = service.until_status("all is sent", |s| s.ledger.spooled == 0).ledger;
+    assert_eq!((ledger.dead, ledger.dropped, ledger.lost), (2, 2, 0), "{ledger:?}");
+    assert!(ledger.balances(), "{ledger:?}");
+    let memory = memory.max(service.memory().highest);
+    service.stop();
+    println!("free: {of_free}\nsmall: {of_small}");
+    let sent = of_free.acknowledged + of_small.acknowledged;
+    let distinct = of_free.distinct + of_small.distinct;
+    Row {
+        failure: "dead letters full",
+        provoked: "four records too large for their topic, room for two, kill -9, room made",
+        status: vec![status.sentence],
+        log: site.log().lines().map(without_time).collect(),
+        sent,
+        delivered: distinct,
+        repeated: of_free.read + of_small.read - distinct,
+        lost: 0,
+        memory,
+        back_after,
+    }
+    .add();
 }
 
 #[test]

@@ -9,7 +9,9 @@ use crate::logins::site;
 use crate::support::fleet::{Fleet, Sent};
 use crate::support::reader::Reader;
 use crate::support::service::{Service, Site};
+use crate::support::witness::Comparison;
 use crate::support::{PATIENCE, until_some};
+use crate::table::{Row, without_time};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::{Offset, TopicPartitionList};
@@ -46,13 +48,14 @@ fn start(plan: &Plan<'_>) -> Option<Broker> {
 }
 
 /// What was read is what was acknowledged, each once, and nothing more comes.
-fn once(reader: Reader, sent: &Sent) {
+fn once(reader: Reader, sent: &Sent) -> Comparison {
     let compared = reader.compared(sent, 3 * PATIENCE);
     // Whatever would be repeated is on its way by now.
     std::thread::sleep(Duration::from_secs(2));
     let last = reader.end().compare(sent);
     println!("{last}");
     assert_eq!((last.read, last.distinct), (last.distinct, compared.distinct), "{last}");
+    last
 }
 
 /// How many kills instead of those of the gate: 100 by the project's own measure.
@@ -284,38 +287,64 @@ fn an_offset_that_the_broker_forgot_matters_only_where_a_commit_is_in_doubt() {
 #[test]
 fn two_boxes_with_one_spool_are_told_so_and_one_alone_goes_on_by_itself() {
     let Some(broker) = start(&Plan::default()) else { return };
+    broker.topic("second", PARTITIONS, &[]);
     let one = exactly_once(&broker, Door::Plain);
     let spool_id = spool_id(&one);
-    let two = exactly_once(&broker, Door::Plain);
+    let mut two = exactly_once(&broker, Door::Plain);
     copy(&one.spool(), &two.spool());
-    let services = [one.start(), two.start()];
-    assert!(services.iter().all(|service| service.status().spool_id == spool_id));
-    let fleets = [&one, &two].map(|site| Fleet::start_slow(site.ingest, 4, PAUSE));
+    two.set_topic("second");
+    let boxes = [(&one, TOPIC), (&two, "second")];
+    let mut running = boxes.map(|(site, topic)| {
+        let service = site.start();
+        assert_eq!(service.status().spool_id, spool_id);
+        let fleet = Fleet::start_slow(site.ingest, 4, PAUSE);
+        (site, broker.read_along(topic, PARTITIONS), service, fleet)
+    });
     let told = "as another box with a copy of this one's spool does (or the brokers gave up some that \
                 took too long, over a slow link); stop one of the two, and give it an empty spool; all \
                 records are kept and it is tried again every 60 s";
-    let fenced = until_some("one of them is told", PATIENCE, || {
-        services.iter().position(|service| {
+    let (fenced, sentence) = until_some("one of them is told", PATIENCE, || {
+        running.iter().enumerate().find_map(|(at, (_, _, service, _))| {
             let status = service.status();
             let paused = status.kafka.state == KafkaState::Paused;
-            (paused && status.sentence.contains(told)).then(|| println!("{}", status.sentence));
-            paused && status.sentence.contains(told)
+            (paused && status.sentence.contains(told)).then_some((at, status.sentence))
         })
     });
-    for fleet in fleets {
-        fleet.stop();
-    }
-    let [first, second] = services;
-    let (fenced, other, log) =
-        if fenced == 0 { (first, second, one.log()) } else { (second, first, two.log()) };
+    println!("{sentence}");
+    // The one that was told is the last.
+    running.rotate_left(1 - fenced);
+    let [(_, _, other, its_fleet), (site, reader, service, fleet)] = running;
+    its_fleet.stop();
     other.stop();
+    let alone = Instant::now();
     // It tries again after a minute.
-    let all = |status: &Snapshot| status.ledger.spooled == 0;
-    until_some("it goes on alone", 3 * PATIENCE, || all(&fenced.status()).then_some(()));
-    fenced.stop();
-    let lines = log.lines().count();
+    let goal = fleet.posted();
+    until_some("it goes on alone", 3 * PATIENCE, || {
+        (reader.witness().distinct() > goal).then_some(())
+    });
+    let back_after = alone.elapsed();
+    let sent = fleet.stop();
+    service.until_status("all is delivered", |status| status.ledger.spooled == 0);
+    let memory = service.memory().highest;
+    service.stop();
+    let log = site.log();
     println!("{log}");
+    let lines = log.lines().count();
     assert!(lines < 40, "{lines} lines");
+    let compared = once(reader, &sent);
+    Row {
+        failure: "producer fenced",
+        provoked: "another box with a copy of the spool, stopped again (with transactions)",
+        status: vec![sentence],
+        log: log.lines().map(without_time).collect(),
+        sent: compared.acknowledged,
+        delivered: compared.distinct,
+        repeated: compared.read - compared.distinct,
+        lost: compared.acknowledged - compared.distinct,
+        memory,
+        back_after,
+    }
+    .add();
 }
 
 #[test]

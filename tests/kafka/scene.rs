@@ -9,7 +9,7 @@ use crate::support::reader::Reader;
 use crate::support::service::{Service, Site};
 use crate::support::witness::Witness;
 use crate::support::{PATIENCE, mb, until_some};
-use crate::table::Row;
+use crate::table::{Row, without_time};
 use std::time::{Duration, Instant};
 use waystation::status::Snapshot;
 
@@ -118,6 +118,11 @@ impl Scene {
         self.status.push(status.sentence);
     }
 
+    /// What the service logged so far.
+    pub fn log(&self) -> String {
+        self.site.log()
+    }
+
     /// The cause ended just now.
     pub fn is_over(&mut self) {
         let start = Instant::now();
@@ -169,9 +174,4 @@ impl Scene {
         }
         .add();
     }
-}
-
-/// A line of the log: what was said, and how loudly.
-fn without_time(line: &str) -> String {
-    line.split_once(' ').map_or(line, |(_, rest)| rest.trim_start()).to_owned()
 }

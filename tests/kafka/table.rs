@@ -30,6 +30,11 @@ pub struct Row {
     pub back_after: Duration,
 }
 
+/// A line of the log: what was said, and how loudly.
+pub fn without_time(line: &str) -> String {
+    line.split_once(' ').map_or(line, |(_, rest)| rest.trim_start()).to_owned()
+}
+
 /// The rows, by the failures' names.
 static ROWS: Mutex<BTreeMap<&str, String>> = Mutex::new(BTreeMap::new());
 

@@ -10,6 +10,7 @@ use crate::logins::site;
 use crate::support::PATIENCE;
 use crate::support::fleet::{Fate, Fleet};
 use crate::support::until_some;
+use crate::table::{Row, without_time};
 use std::time::{Duration, Instant};
 
 /// How long a ticket lasts.
@@ -31,6 +32,7 @@ fn expired_tickets_a_kdc_that_was_away_and_a_new_keytab_cost_nothing_and_need_no
         let (start, goal) = (Instant::now(), reader.witness().distinct() + 50);
         until_some(what, within, || (reader.witness().distinct() > goal).then_some(()));
         println!("{what}: after {:.1} s", start.elapsed().as_secs_f64());
+        start.elapsed()
     };
     read_on("it is logged in", PATIENCE);
 
@@ -44,8 +46,9 @@ fn expired_tickets_a_kdc_that_was_away_and_a_new_keytab_cost_nothing_and_need_no
     let says = "the ticket has expired, and there is no new one: no KDC answers";
     let status = service.until_status("the KDC is missed", |s| s.sentence.contains(says));
     println!("{}", status.sentence);
+    let sentence = status.sentence;
     broker.realm.give_back();
-    read_on("the KDC is back", SOON);
+    let back_after = read_on("the KDC is back", SOON);
 
     // Every key that was given out before is worth nothing from here on.
     broker.realm.keytab("client", CLIENT);
@@ -56,8 +59,24 @@ fn expired_tickets_a_kdc_that_was_away_and_a_new_keytab_cost_nothing_and_need_no
     read_on("the keytab is another", SOON);
 
     let sent = fleet.stop();
-    println!("{}", reader.compared(&sent, PATIENCE));
+    let compared = reader.compared(&sent, PATIENCE);
+    println!("{compared}");
     assert_eq!(sent.count(Fate::Unanswered), 0);
+    let memory = service.memory().highest;
     service.stop();
-    println!("{}", site.log());
+    let log = site.log();
+    println!("{log}");
+    Row {
+        failure: "KDC away",
+        provoked: "stopped until the tickets have expired, started again; then a new keytab",
+        status: vec![sentence],
+        log: log.lines().map(without_time).collect(),
+        sent: compared.acknowledged,
+        delivered: compared.distinct,
+        repeated: compared.read - compared.distinct,
+        lost: compared.acknowledged - compared.distinct,
+        memory,
+        back_after,
+    }
+    .add();
 }

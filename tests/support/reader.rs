@@ -54,12 +54,22 @@ pub fn consumer_of(
         config.set(*name, *value);
     }
     let consumer: BaseConsumer<Quiet> = config.create_with_context(Quiet).unwrap();
+    let all = partitions.map(|partition| (partition, Offset::Beginning));
+    assign(&consumer, topic, all);
+    consumer
+}
+
+/// Reads these partitions from these places on, and nothing else.
+pub fn assign(
+    consumer: &BaseConsumer<Quiet>,
+    topic: &str,
+    places: impl Iterator<Item = (i32, Offset)>,
+) {
     let mut all = TopicPartitionList::new();
-    for partition in partitions {
-        all.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
+    for (partition, offset) in places {
+        all.add_partition_offset(topic, partition, offset).unwrap();
     }
     consumer.assign(&all).unwrap();
-    consumer
 }
 
 /// Reads until it is dropped.

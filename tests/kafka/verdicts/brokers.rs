@@ -15,6 +15,12 @@ const PARTITIONS: i32 = 6;
 /// When a broker forgets a producer that sends nothing.
 const FORGOTTEN: Duration = Duration::from_secs(2);
 
+/// For how many seconds a broker is frozen; without it, until the outage is noticed.
+fn frozen_for() -> Option<f64> {
+    let seconds = std::env::var("WAYSTATION_FROZEN_SECONDS").ok()?;
+    Some(seconds.parse().expect("WAYSTATION_FROZEN_SECONDS is a number of seconds"))
+}
+
 #[test]
 fn a_broker_that_goes_away_in_any_way_costs_no_record_and_no_order() {
     let Some(disk) = Tmpfs::new("size=192m") else { return };
@@ -29,6 +35,32 @@ fn a_broker_that_goes_away_in_any_way_costs_no_record_and_no_order() {
     forgotten(&broker);
     full(&mut broker, &disk);
     another(&mut broker);
+}
+
+/// A fatal idempotence error: that producer takes nothing any more, whatever is tried.
+#[test]
+fn a_broker_that_was_put_back_to_an_older_copy_gets_all_that_comes_after_it() {
+    let Some(mut broker) = Broker::start() else { return };
+    let provoked = "the broker's disk put back to an older copy: it lacks sequences";
+    let mut scene = begin(&broker, "restored", "fatal idempotence error", provoked);
+    scene.is_at_rest();
+    broker.take_away();
+    broker.back_up();
+    broker.give_back();
+    scene.fleet.go_on();
+    scene.is_well();
+    // What Kafka has taken and then forgets is no matter of ours: nothing is under way.
+    scene.is_at_rest();
+    scene.reads_no_more();
+    broker.take_away();
+    broker.restore();
+    broker.give_back();
+    scene.reads(broker.read_from_now("restored", PARTITIONS));
+    scene.fleet.go_on();
+    scene.is_over();
+    scene.says(&["Kafka is connected"]);
+    assert!(scene.log().contains("due to sequence desynchronization"), "{}", scene.log());
+    scene.end();
 }
 
 /// By the longest way to log in.
@@ -54,6 +86,9 @@ fn frozen(broker: &Broker) {
     let mut scene = begin(broker, "frozen", "broker frozen", "SIGSTOP, then SIGCONT");
     broker.process().signal(Signal::STOP);
     scene.says(&["Kafka has been away for", "no broker answers"]);
+    if let Some(seconds) = frozen_for() {
+        scene.lasts(seconds);
+    }
     broker.process().signal(Signal::CONT);
     scene.is_over();
     scene.end();

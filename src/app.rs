@@ -14,6 +14,7 @@ mod facts;
 mod heartbeat;
 mod last_result;
 mod memory;
+mod priority;
 mod signals;
 mod waits;
 
@@ -67,6 +68,7 @@ pub fn prepare_login(config: &forward::Config) {
 /// Runs the service until SIGTERM or SIGINT, and drains it. Blocks.
 pub fn run(config: Config) -> Result<(), RunError> {
     memory::keep_flat();
+    priority::prompt();
     prepare_login(&config.forward);
     waits::do_not_depend_on_the_clock();
     let runtime = runtime()?;
@@ -165,6 +167,7 @@ fn forward_thread(
     let ending = Ending { part: "the forwarder", told };
     let body = move || {
         let _ending = ending;
+        priority::yielding();
         runtime.block_on(async move {
             tokio::spawn(heart.beat());
             forwarder.run(async move { wait(&mut stopped).await }).await;

@@ -1,13 +1,18 @@
-//! Does a backlog keep to the rate that the link is allowed, and is the time that it still takes
-//! foretold?
+//! Does a backlog keep to the rate that the link is allowed, and to one that leaves room for what comes
+//! in, and is the time that it still takes foretold?
 
+#[allow(dead_code, clippy::cast_precision_loss, reason = "the benchmarks use the rest of it")]
+#[path = "../benches/spool/load.rs"]
+mod load;
 mod support;
 
+use load::Load;
 use std::time::{Duration, Instant};
 use support::fleet::Fleet;
 use support::kafka::Kafka;
 use support::service::Site;
 use support::{PATIENCE, until_some};
+use waystation::spool::Spool;
 
 const DEVICES: usize = 64;
 /// Bytes a second: the whole takes some twenty seconds.
@@ -50,5 +55,38 @@ fn a_backlog_keeps_to_the_limit_and_its_end_is_foretold() {
     assert!(took >= least - 2.0, "{took} s of {least}");
     // A quarter, and the second between two looks.
     assert!((foretold - was).abs() <= 0.25 * was + 1.0, "foretold {foretold}, it was {was}");
+    service.stop();
+}
+
+const MANY: u64 = 300_000;
+/// Records a second: the pace, and what a second's look at it may be wrong by.
+const PACE: f64 = 60_000.0;
+
+/// Fails without `Courtesy::wait` in `send_one`, where the program and its Kafka manage more than that.
+#[test]
+fn a_backlog_leaves_room_for_what_comes_in() {
+    let kafka = Kafka::start();
+    let site = Site::new(Some(&kafka.servers()));
+    load::run(async {
+        let Spool { writer, acks, reader: _reader, .. } = load::open(&site.spool(), None);
+        tokio::spawn(acks.run());
+        Load::new().batches(&writer, 500, |load| load.records < MANY).await;
+        writer.close().expect("a close");
+    });
+    let service = site.start();
+    let fleet = Fleet::start_slow(site.ingest, 4, Duration::from_millis(50));
+    fleet.until_more(40);
+    let delivered = || (service.status().ledger.delivered, Instant::now());
+    let (before, start) = delivered();
+    let (after, end) = until_some("a third of it goes out", PATIENCE, || {
+        let (after, end) = delivered();
+        (after >= before + MANY / 3).then_some((after, end))
+    });
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+    let rate = (after - before) as f64 / (end - start).as_secs_f64();
+    fleet.stop();
+    service.until_status("all is delivered", |status| status.ledger.spooled == 0);
+    println!("{rate:.0} records/s while messages came in; {before} before");
+    assert!(rate < PACE, "{rate} records/s");
     service.stop();
 }

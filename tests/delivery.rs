@@ -215,8 +215,8 @@ async fn a_certificate_that_is_missing_pauses_and_sending_goes_on_by_itself_once
         ("security.protocol", "SSL"),
         ("ssl.ca.location", ca.to_str().unwrap()),
     ]);
-    let mood = rig.monitor.look().mood;
-    assert_eq!((mood.state, mood.cause), (KafkaState::Paused, Some(Cause::Tls)));
+    let mood = rig.until("a pause", |look| look.mood.state == KafkaState::Paused).await.mood;
+    assert_eq!(mood.cause, Some(Cause::Tls));
     let reason = mood.reason.unwrap();
     assert!(
         reason.contains("ssl.ca.location") && reason.contains(ca.to_str().unwrap()),

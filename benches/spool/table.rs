@@ -15,7 +15,10 @@ impl Goal {
     pub fn met(self, measured: f64) -> Verdict {
         match self {
             Self::None => None,
-            Self::AtLeast(goal) => Some((format!("at least {}", count(goal)), measured >= goal)),
+            Self::AtLeast(goal) => {
+                let text = if goal < 10.0 { goal.to_string() } else { count(goal) };
+                Some((format!("at least {text}"), measured >= goal))
+            }
             Self::AtMost(goal) => Some((format!("at most {goal}"), measured <= goal)),
         }
     }

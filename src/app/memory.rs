@@ -1,4 +1,4 @@
-//! How the system's allocator is set for this process: one of four files with `unsafe` in them.
+//! How the system's allocator is set for this process.
 //!
 //! sled allocates and frees buffers of megabytes with each segment. glibc answers the first such
 //! `free` by serving the next ones from its heap (it raises `M_MMAP_THRESHOLD` by itself, see

@@ -20,6 +20,7 @@ mod stop;
 mod tell;
 mod transact;
 
+use super::courtesy::Courtesy;
 use super::exactly::Exactly;
 use super::held::Held;
 use super::kafka::{Producer, Retired};
@@ -75,7 +76,8 @@ enum Rest {
     Empty,
     /// Until the transaction at hand is committed, or the first one begun.
     Transaction,
-    /// Until this time: the next block could not be read, or the link has taken its share.
+    /// Until this time: the next block could not be read, the link has taken its share, or messages come
+    /// in.
     Until(Instant),
 }
 
@@ -144,6 +146,7 @@ pub struct Forwarder {
     routes: Routes,
     pulse: Pulse,
     pace: Pace,
+    courtesy: Courtesy,
     mail: Mail,
     /// Only where every record is to arrive once.
     exactly: Option<Exactly>,
@@ -159,9 +162,8 @@ impl std::fmt::Debug for Forwarder {
 }
 
 impl Forwarder {
-    /// Creates the producer (which connects in the background) unless no Kafka is configured.
-    /// Where that fails for now, the state says why, and [`run`](Self::run) tries again.
-    /// What Kafka can never take goes to `letters`, the store of the same spool.
+    /// Checks the configuration, and connects to nothing: [`run`](Self::run) makes the producer. What
+    /// Kafka can never take goes to `letters`, the store of the same spool.
     pub fn new(
         config: Config,
         reader: SpoolReader,
@@ -208,17 +210,20 @@ impl Forwarder {
         };
         let most = config.max_in_flight;
         let exactly = Exactly::new(&config.delivery, &reader.spool_id(), watermark, most);
-        let mut forwarder = Self {
+        // The first producer is made by the thread that runs, whose priority its threads inherit.
+        let begin = Phase::Waiting(Instant::now());
+        Self {
             exactly,
             window: Window::new(watermark, config.max_in_flight, max_bytes),
             pace,
+            courtesy: Courtesy::new(reader.end(), Instant::now()),
             letters: Letters::new(letters, &reader),
             config,
             part,
             reader,
             monitor,
             counts,
-            phase: Phase::Unconfigured,
+            phase: if configured { begin } else { Phase::Unconfigured },
             producer: None,
             retired: None,
             block: None,
@@ -235,16 +240,15 @@ impl Forwarder {
             routes: Routes::default(),
             pulse: Pulse::default(),
             mail: Mail::default(),
-        };
-        if configured {
-            forwarder.connect(Instant::now());
-            forwarder.show();
         }
-        forwarder
     }
 
     /// Forwards until `shutdown` resolves, then waits for what is in flight, at most for the
     /// grace period and not at all when Kafka is away.
+    ///
+    /// Creates the producer (which connects in the background) unless no Kafka is configured; where
+    /// that fails for now, the state says why, and it is tried again. Its threads have the priority of
+    /// this one.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) {
         let mut shutdown = pin!(shutdown);
         self.take_up_held(Instant::now());

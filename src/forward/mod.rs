@@ -8,6 +8,7 @@
 //! - [`verdict`]: what to do about a record that Kafka did not take?
 //! - [`link`]: is Kafka there?
 //! - [`pace`]: how much may go over the link?
+//! - [`courtesy`]: how much may go while messages come in?
 //! - [`dating`]: which Kafka timestamp does a record get?
 //! - [`exactly`]: how does every record arrive once?
 //! - [`settings`]: which librdkafka properties does the producer get?
@@ -32,6 +33,7 @@
 
 mod advice;
 mod connect;
+mod courtesy;
 mod dating;
 mod drain;
 mod exactly;

@@ -146,6 +146,11 @@ impl SpoolReader {
         self.position
     }
 
+    /// The sequence behind the last record that was published.
+    pub fn end(&self) -> Sequence {
+        self.shared.published()
+    }
+
     /// How many records are published and not yet read, as far as is known.
     pub fn unread(&self) -> u64 {
         let published = self.shared.published();

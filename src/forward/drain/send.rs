@@ -97,7 +97,8 @@ impl Forwarder {
             pass.rest = Some(Rest::Transaction);
             return ControlFlow::Break(());
         }
-        if let Some(until) = self.pace.wait(begun) {
+        let until = self.pace.wait(begun).max(self.courtesy.wait(self.reader.end(), begun));
+        if let Some(until) = until {
             pass.rest = Some(Rest::Until(until));
             return ControlFlow::Break(());
         }
@@ -114,6 +115,7 @@ impl Forwarder {
             Ok(()) => {
                 self.window.sent(sequence, bytes, route);
                 self.pace.handed(bytes);
+                self.courtesy.sent();
                 if let Some(exactly) = &mut self.exactly {
                     exactly.sent(sequence, epoch, begun);
                 }

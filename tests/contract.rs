@@ -6,9 +6,11 @@
 mod support;
 
 use bytes::Bytes;
+use flate2::read::GzEncoder;
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use hyper::{Method, StatusCode};
 use prost::Message as _;
+use std::io::Read as _;
 use support::client::{Answer, Body, ask, post, request};
 use support::fleet::message;
 use support::kafka::Kafka;
@@ -60,6 +62,48 @@ fn a_message_that_was_kept_is_answered_with_200_and_nothing_else() {
     service.stop();
 }
 
+/// Every coding that is taken, as a refusal of another lists them.
+const CODINGS: [&str; 3] = ["gzip", "zstd", "identity"];
+
+fn compressed(coding: &str, bytes: &[u8]) -> Vec<u8> {
+    let mut packed = Vec::new();
+    match coding {
+        "gzip" => {
+            let mut encoder = GzEncoder::new(bytes, flate2::Compression::default());
+            encoder.read_to_end(&mut packed).unwrap();
+        }
+        "zstd" => packed = zstd::encode_all(bytes, 3).unwrap(),
+        "identity" => packed = bytes.to_vec(),
+        other => panic!("{other}"),
+    }
+    packed
+}
+
+/// Fails where a body is kept as it came, and where the limit is one of compressed bytes only.
+#[test]
+fn a_compressed_message_is_the_message_and_its_limit_is_that_of_any_other() {
+    let (site, service) = started();
+    let ask_packed = |coding: &str, message: &RealtimeGps| {
+        let mut request = post(compressed(coding, &message.encode_to_vec()).into());
+        request.headers_mut().insert(CONTENT_ENCODING, coding.parse().unwrap());
+        ask(site.ingest, request).unwrap()
+    };
+    for coding in CODINGS {
+        let answer = ask_packed(coding, &message(0, 1));
+        assert_eq!((answer.status, answer.body.len()), (StatusCode::OK, 0), "{coding}");
+        let long = [("x".to_owned(), "x".repeat(64 << 10))].into();
+        let answer = ask_packed(coding, &RealtimeGps { attributes: long, ..message(0, 1) });
+        assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE, "{coding}");
+    }
+    let exported = site.command("spool").arg("export").output().unwrap();
+    let exported = String::from_utf8(exported.stdout).unwrap();
+    let values: Vec<_> =
+        exported.lines().map(|line| line.split_once("\"value\":").unwrap().1).collect();
+    assert_eq!(values.len(), 3, "{exported}");
+    assert!(values.iter().all(|value| *value == values[0]), "{exported}");
+    service.stop();
+}
+
 #[test]
 fn what_is_not_kept_is_refused_as_the_contract_says() {
     let (site, service) = started();
@@ -78,7 +122,8 @@ fn what_is_not_kept_is_refused_as_the_contract_says() {
     let mut packed = post(good());
     packed.headers_mut().insert(CONTENT_ENCODING, "br".parse().unwrap());
     let answer = refused(&site, packed, 415, "unsupported-encoding");
-    assert!(!answer.header("accept-encoding").is_empty(), "{answer:?}");
+    // What it lists is taken; see below.
+    assert_eq!(answer.header("accept-encoding"), CODINGS.join(", "), "{answer:?}");
 
     let north = RealtimeGps { latitude: Some(91.0), ..message(0, 1) };
     let nobody = RealtimeGps { device_id: String::new(), ..message(0, 1) };

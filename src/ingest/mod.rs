@@ -11,10 +11,12 @@
 //! - `linger.rs`: closing so that the last answer is read
 //! - `handler.rs`: one request
 //! - `body.rs`: reading a body under limits
+//! - `encoding.rs`: undoing its compression, under the same
 //! - `problem.rs`: the refusals
 //! - `stats.rs`: the counters
 
 mod body;
+mod encoding;
 mod handler;
 mod linger;
 mod listener;
@@ -30,7 +32,8 @@ pub use stats::Stats;
 
 use crate::convert::SchemaError;
 use crate::spool::SpoolWriter;
-use handler::{ContentEncoding, ContentType, Endpoint, Handler, Headers};
+use encoding::Encoding;
+use handler::{ContentType, Endpoint, Handler, Headers};
 use hyper_util::service::TowerToHyperService;
 use problem::Problem;
 use std::convert::Infallible;
@@ -151,7 +154,7 @@ fn filter(
     warp::method()
         .and(warp::path::full())
         .and(warp::header::optional::<ContentType>("content-type"))
-        .and(warp::header::optional::<ContentEncoding>("content-encoding"))
+        .and(warp::header::optional::<Encoding>("content-encoding"))
         .and(warp::header::optional::<u64>("content-length"))
         .and(warp::body::stream())
         .then(move |method, path: FullPath, kind, encoding, length, body| {

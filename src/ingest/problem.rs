@@ -147,7 +147,7 @@ impl Reason {
             Self::UnsupportedType => {
                 (ACCEPT, "application/x-protobuf, application/protobuf, application/octet-stream")
             }
-            Self::UnsupportedEncoding => (ACCEPT_ENCODING, "identity"),
+            Self::UnsupportedEncoding => (ACCEPT_ENCODING, "gzip, zstd, identity"),
             _ => return,
         };
         headers.insert(name, HeaderValue::from_static(value));
@@ -313,7 +313,8 @@ mod tests {
     fn a_refusal_says_what_would_be_taken() {
         let header = |reason, name| answer(&Problem::new(reason, "")).headers().get(name).cloned();
         assert_eq!(header(Reason::MethodNotAllowed, ALLOW).unwrap(), "POST");
-        assert_eq!(header(Reason::UnsupportedEncoding, ACCEPT_ENCODING).unwrap(), "identity");
+        let codings = header(Reason::UnsupportedEncoding, ACCEPT_ENCODING).unwrap();
+        assert_eq!(codings, "gzip, zstd, identity");
         let accept = header(Reason::UnsupportedType, ACCEPT).unwrap();
         assert!(accept.to_str().unwrap().contains("application/x-protobuf"));
     }

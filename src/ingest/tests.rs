@@ -166,12 +166,22 @@ async fn a_message_that_was_answered_with_200_stands_in_the_spool() {
     assert_eq!(found, expected);
 }
 
+fn compressed(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::read::GzEncoder::new(bytes, flate2::Compression::best());
+    let mut all = Vec::new();
+    std::io::Read::read_to_end(&mut encoder, &mut all).unwrap();
+    all
+}
+
 #[tokio::test]
 async fn each_refusal_has_its_status_and_its_type() {
     let running = start(|_, _| ());
     let good = message(|_| ());
     let kind = "content-type: application/json";
-    let coding = "content-encoding: gzip";
+    let coding = "content-encoding: br";
+    let gzip = "content-encoding: gzip";
+    // Less than a message may have, and a thousand times as much when it is uncompressed.
+    let bomb = compressed(&vec![0; 900_000]);
     for (request, status, slug) in [
         (request("POST /nowhere", &[], &good), 404, "not-found"),
         (request("GET /endpoint", &[], b""), 405, "method-not-allowed"),
@@ -179,6 +189,8 @@ async fn each_refusal_has_its_status_and_its_type() {
         (request("POST /endpoint", &[coding], &good), 415, "unsupported-encoding"),
         (request("POST /endpoint", &["content-type: \u{e9}"], &good), 415, "unsupported-type"),
         (post(&[0; 1001]), 413, "too-large"),
+        (request("POST /endpoint", &[gzip], &good), 400, "malformed"),
+        (request("POST /endpoint", &[gzip], &bomb), 413, "too-large"),
         (post(b"{}"), 400, "malformed"),
         (post(b""), 422, "invalid"),
         (post(&message(|m| m.latitude = Some(91.0))), 422, "invalid"),

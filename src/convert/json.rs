@@ -3,36 +3,46 @@
 //! Whatever is given, what is appended is one valid JSON value, and it reads back as exactly
 //! the value it was. Nothing here knows a message.
 
-/// Appends a text in quotes. Escaped is only what JSON demands (RFC 8259, section 7).
+/// Appends a text in quotes. Escaped is what JSON demands (RFC 8259, section 7), and what Go's
+/// `encoding/json` escapes besides, so that its JSON can stand in a page and in a script: `<`, `>`,
+/// `&`, U+2028 and U+2029.
 pub(super) fn string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     let bytes = text.as_bytes();
     let mut written = 0;
     for (at, &byte) in bytes.iter().enumerate() {
-        if byte >= b' ' && byte != b'"' && byte != b'\\' {
+        if byte >= b' ' && !matches!(byte, b'"' | b'\\' | b'<' | b'>' | b'&' | 0xe2) {
             continue;
         }
+        let (character, length) = match bytes[at..] {
+            [0xe2, 0x80, 0xa8, ..] => (0x2028, 3),
+            [0xe2, 0x80, 0xa9, ..] => (0x2029, 3),
+            [0xe2, ..] => continue,
+            _ => (u16::from(byte), 1),
+        };
         out.extend_from_slice(&bytes[written..at]);
-        escape(out, byte);
-        written = at + 1;
+        escape(out, character);
+        written = at + length;
     }
     out.extend_from_slice(&bytes[written..]);
     out.push(b'"');
 }
 
-fn escape(out: &mut Vec<u8>, byte: u8) {
-    let short = match byte {
-        b'"' | b'\\' => byte,
-        b'\n' => b'n',
-        b'\r' => b'r',
-        b'\t' => b't',
-        0x08 => b'b',
-        0x0c => b'f',
+fn escape(out: &mut Vec<u8>, character: u16) {
+    let [high, low] = character.to_be_bytes();
+    let short = match (high, low) {
+        (0, b'"' | b'\\') => low,
+        (0, b'\n') => b'n',
+        (0, b'\r') => b'r',
+        (0, b'\t') => b't',
+        (0, 0x08) => b'b',
+        (0, 0x0c) => b'f',
         _ => {
             const HEX: &[u8; 16] = b"0123456789abcdef";
-            out.extend_from_slice(b"\\u00");
-            out.push(HEX[usize::from(byte >> 4)]);
-            out.push(HEX[usize::from(byte & 0xf)]);
+            out.extend_from_slice(b"\\u");
+            for digit in [high >> 4, high & 0xf, low >> 4, low & 0xf] {
+                out.push(HEX[usize::from(digit)]);
+            }
             return;
         }
     };
@@ -40,11 +50,9 @@ fn escape(out: &mut Vec<u8>, byte: u8) {
 }
 
 /// A number that is written the same way in either width: the shortest digits that read back
-/// as the same number *of that width*.
-pub(super) trait Float:
-    Copy + Into<f64> + zmij::Float + std::fmt::Display + std::fmt::LowerExp
-{
-}
+/// as the same number *of that width*; where two are equally near, the even one, as Go does and
+/// `std` does not.
+pub(super) trait Float: Copy + Into<f64> + zmij::Float {}
 impl Float for f32 {}
 impl Float for f64 {}
 
@@ -53,24 +61,58 @@ impl Float for f64 {}
 pub(super) fn float<F: Float>(out: &mut Vec<u8>, number: F) {
     let value: f64 = number.into();
     let size = value.abs();
+    let mut buffer = zmij::Buffer::new();
     if (1e-5..1e7).contains(&size) {
         // The fast way, for what trackers measure. In this range it writes no exponent in
         // either width; from 1e8 on it may.
-        let mut buffer = zmij::Buffer::new();
-        let text = buffer.format_finite(number);
-        out.extend_from_slice(text.strip_suffix(".0").unwrap_or(text).as_bytes());
+        plain(out, buffer.format_finite(number));
     } else if value.is_nan() {
         out.extend_from_slice(b"\"NaN\"");
     } else if size == f64::INFINITY {
         let text: &[u8] = if value > 0.0 { b"\"Infinity\"" } else { b"\"-Infinity\"" };
         out.extend_from_slice(text);
-    } else if size == 0.0 || (1e-6..1e21).contains(&size) {
-        out.extend_from_slice(number.to_string().as_bytes());
     } else {
-        let text = format!("{number:e}");
-        // Go writes the sign of a positive exponent.
-        let text = if size < 1.0 { text } else { text.replace('e', "e+") };
-        out.extend_from_slice(text.as_bytes());
+        let text = buffer.format_finite(number);
+        match text.split_once('e') {
+            None => plain(out, text),
+            Some((digits, exponent)) => scientific(out, digits, exponent),
+        }
+    }
+}
+
+fn plain(out: &mut Vec<u8>, text: &str) {
+    out.extend_from_slice(text.strip_suffix(".0").unwrap_or(text).as_bytes());
+}
+
+/// Appends a number that is given with an exponent, and without one where Go writes none. A
+/// millionth is 1e-6 in either width, though the float is less than the double.
+fn scientific(out: &mut Vec<u8>, digits: &str, exponent: &str) {
+    let digits = digits.strip_suffix(".0").unwrap_or(digits);
+    let (small, exponent) = match exponent.strip_prefix('-') {
+        Some(exponent) => (true, exponent),
+        None => (false, exponent.strip_prefix('+').unwrap_or(exponent)),
+    };
+    // What zmij writes behind the `e` and the sign is a number of at most three digits.
+    let exponent: usize = exponent.parse().unwrap();
+    if exponent > if small { 6 } else { 20 } {
+        out.extend_from_slice(digits.as_bytes());
+        out.extend_from_slice(if small { b"e-" } else { b"e+" });
+        small_integer(out, exponent);
+        return;
+    }
+    let (sign, digits) = digits.split_at(usize::from(digits.starts_with('-')));
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let zeros = |count| std::iter::repeat_n(b'0', count);
+    out.extend_from_slice(sign.as_bytes());
+    if small {
+        out.extend_from_slice(b"0.");
+        out.extend(zeros(exponent.saturating_sub(1)));
+    }
+    out.extend_from_slice(whole.as_bytes());
+    out.extend_from_slice(fraction.as_bytes());
+    if !small {
+        // zmij writes an exponent only where the number is whole: its digits end before the point.
+        out.extend(zeros(exponent.saturating_sub(fraction.len())));
     }
 }
 
@@ -131,17 +173,50 @@ mod tests {
 
     #[test]
     fn a_float_of_32_bits_has_no_digits_that_it_never_had() {
-        for (number, text) in
-            [(0.1_f32, "0.1"), (13.8, "13.8"), (16_777_216.0, "16777216"), (1e-7, "1e-7")]
-        {
+        for (number, text) in [
+            (0.1_f32, "0.1"),
+            (13.8, "13.8"),
+            (16_777_216.0, "16777216"),
+            (1e-7, "1e-7"),
+            (-1.5e13, "-15000000000000"),
+            (1e20, "100000000000000000000"),
+            (1e21, "1e+21"),
+        ] {
             assert_eq!(written(|out| float(out, number)), text);
         }
     }
 
     #[test]
-    fn control_characters_quotes_and_backslashes_are_escaped() {
-        let text = "a\"b\\c\n\r\t\u{8}\u{c}\u{0}\u{1f}\u{7f}é\u{2028}<&>";
-        let expected = "\"a\\\"b\\\\c\\n\\r\\t\\b\\f\\u0000\\u001f\u{7f}é\u{2028}<&>\"";
+    fn a_millionth_has_no_exponent_in_either_width() {
+        assert_eq!(written(|out| float(out, 1e-6_f64)), "0.000001");
+        assert_eq!(written(|out| float(out, 1e-6_f32)), "0.000001");
+        assert_eq!(written(|out| float(out, -1e-6_f32)), "-0.000001");
+        assert_eq!(written(|out| float(out, 1e-6_f32.next_down())), "9.999999e-7");
+    }
+
+    #[test]
+    fn of_two_shortest_texts_that_are_equally_near_the_even_one_is_written() {
+        for (number, text) in [
+            (5.0 / 8_388_608.0, "5.960464477539062e-7"),
+            (33.0 / 4_194_304.0, "0.000007867813110351562"),
+            (10_000_000.0 + 1.0 / 1024.0, "10000000.000976562"),
+        ] {
+            assert_eq!(written(|out| float(out, number)), text);
+        }
+        assert_eq!(written(|out| float(out, 16.0_f32 + 1.0 / 128.0)), "16.007812");
+    }
+
+    #[test]
+    fn what_json_cannot_hold_is_escaped() {
+        let text = "a\"b\\c\n\r\t\u{8}\u{c}\u{0}\u{1f}\u{7f}é";
+        let expected = "\"a\\\"b\\\\c\\n\\r\\t\\b\\f\\u0000\\u001f\u{7f}é\"";
+        assert_eq!(written(|out| string(out, text)), expected);
+    }
+
+    #[test]
+    fn what_go_escapes_for_pages_and_scripts_is_escaped_too() {
+        let text = "<&>\u{2027}\u{2028}\u{2029}\u{202a}€";
+        let expected = "\"\\u003c\\u0026\\u003e\u{2027}\\u2028\\u2029\u{202a}€\"";
         assert_eq!(written(|out| string(out, text)), expected);
     }
 

@@ -1,0 +1,297 @@
+//! Is the JSON the one that Go gives, byte for byte?
+//!
+//! Holds the conversion to `fixtures/json/realtime_gps.ndjson`: messages as devices send them, with
+//! what Go's `jsonpb`, which a receiver written in Go used before, and its successor `protojson`
+//! make of each. Where the answers differ on purpose, the message stands in a list below, with the
+//! reason. How the fixtures are made is `go-json/`'s to know; Go is not needed here.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde::Deserialize;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use waystation::convert::{ConvertError, Converter, MESSAGE};
+
+const FIXTURES: &str = include_str!("fixtures/json/realtime_gps.ndjson");
+
+/// What Go makes of one message.
+#[derive(Debug, Deserialize)]
+struct Fixture {
+    name: String,
+    message: String,
+    /// Why the bytes are not taken for a message, if they are not.
+    refused: Option<String>,
+    jsonpb: Option<Outcome>,
+    protojson: Option<Outcome>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Outcome {
+    Line(String),
+    Error(String),
+}
+
+/// Our answer to a message, beside that of `jsonpb`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// The same bytes of JSON.
+    Same,
+    /// JSON from neither, for a reason of the same kind: bytes that are not the message, or a
+    /// value that cannot be written.
+    RefusedByBoth,
+    /// Go gives JSON; our check of this field refuses the value (`src/convert/check.rs`).
+    Impossible(&'static str),
+    /// Go gives JSON; we do not take the bytes for the message.
+    Malformed,
+    /// Other bytes of JSON.
+    OtherJson,
+    /// We give JSON, Go does not, or refuses for a reason of another kind. Nothing may be.
+    Otherwise,
+}
+
+/// Values that no working tracker can mean: by field, the messages. Go has no such checks, and
+/// `jsonpb` even writes years that RFC 3339 has no digits for (`protojson` refuses those too).
+const IMPOSSIBLE: &[(&str, &[&str])] = &[
+    (
+        "device_id",
+        &[
+            "device_id 256 bytes",
+            "device_id emptied",
+            "device_id empty",
+            "device_id missing",
+            "empty",
+        ],
+    ),
+    (
+        "fix_time",
+        &[
+            "fix_time -9223372036854775808 s 0 ns",
+            "fix_time -62167219200 s 0 ns",
+            "fix_time -62135596801 s 999999999 ns",
+            "fix_time 253402300800 s 0 ns",
+            "fix_time 9223372036854775807 s 0 ns",
+        ],
+    ),
+    (
+        "latitude",
+        &[
+            "latitude -Inf",
+            "latitude -181",
+            "latitude -180",
+            "latitude -91",
+            "latitude just past 90",
+            "latitude 91",
+            "latitude 180",
+            "latitude 181",
+            "latitude 360",
+            "latitude 361",
+            "latitude +Inf",
+            "latitude NaN",
+        ],
+    ),
+    (
+        "longitude",
+        &[
+            "longitude -Inf",
+            "longitude -181",
+            "longitude 181",
+            "longitude 360",
+            "longitude 361",
+            "longitude +Inf",
+            "longitude NaN",
+        ],
+    ),
+    ("speed", &["speed -Inf", "speed -1e-45"]),
+    (
+        "heading",
+        &[
+            "heading -Inf",
+            "heading -181",
+            "heading -180",
+            "heading -91",
+            "heading -90",
+            "heading 361",
+            "heading +Inf",
+            "heading NaN",
+        ],
+    ),
+    ("horizontal_accuracy", &["horizontal_accuracy -Inf", "horizontal_accuracy -1e-45"]),
+    ("hdop", &["hdop -1"]),
+    ("battery_voltage", &["battery_voltage -Inf", "battery_voltage -1e-45"]),
+];
+
+/// A field of the schema in a wire type that is not its own. Go takes it for a field that it does
+/// not know and leaves it out: the value is lost without a word. We refuse the message, as prost
+/// does: it is of another schema, and whoever sends it should hear of that.
+const OTHER_WIRE_TYPE: &[&str] = &[
+    "attributes as a number",
+    "device_id as a group",
+    "device_id as a number",
+    "entry's name as a number",
+    "entry's value as a number",
+    "fix_time as a group",
+    "fix_time as a number",
+    "fix_time seconds as fixed64",
+    "fix_type as text",
+    "ignition as fixed64",
+    "latitude as a number",
+    "latitude as float",
+    "odometer as text",
+    "satellites as a list",
+    "satellites as fixed32",
+    "sequence as fixed64",
+    "speed as double",
+];
+
+/// Unknown groups, nested deeper than prost follows them (100; Go: 10,000).
+const TOO_DEEP: &[&str] = &["groups 150 deep"];
+
+/// Messages, and a number as we write it and as Go does; as a float of 32 bits it is one.
+///
+/// 2 to the power of -12 lies halfway between its two shortest texts. Go 1.26 rounds this one up,
+/// by a constant of the doubles in its code for floats; every other such number it rounds to the
+/// even digit as we do, and so did Go before.
+const OTHER_DIGIT: &[(&str, &str, &str)] =
+    &[("hdop, 2 to the power of -12", "0.00024414062", "0.00024414063")];
+
+fn fixtures() -> Vec<Fixture> {
+    FIXTURES.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
+}
+
+impl Fixture {
+    fn ours(&self) -> Result<String, ConvertError> {
+        let bytes = BASE64_STANDARD.decode(&self.message).unwrap();
+        let mut json = Vec::new();
+        Converter::new(MESSAGE, Some("device_id")).unwrap().convert(&bytes, &mut json)?;
+        Ok(String::from_utf8(json).unwrap())
+    }
+
+    /// The line that Go gives, or why it gives none.
+    fn gos<'a>(&'a self, outcome: Option<&'a Outcome>) -> Result<&'a str, &'a str> {
+        match outcome {
+            Some(Outcome::Line(line)) => Ok(line),
+            Some(Outcome::Error(why)) => Err(why),
+            None => Err(self.refused.as_deref().expect("neither an answer nor a refusal")),
+        }
+    }
+
+    fn verdict(&self) -> Verdict {
+        match (self.ours(), self.gos(self.jsonpb.as_ref())) {
+            (Ok(ours), Ok(gos)) if ours == gos => Verdict::Same,
+            (Ok(_), Ok(_)) => Verdict::OtherJson,
+            (Err(ConvertError::Invalid { field, .. }), Ok(_)) => Verdict::Impossible(field),
+            (Err(ConvertError::Malformed { .. }), Ok(_)) => Verdict::Malformed,
+            (Err(ConvertError::Malformed { .. }), Err(_)) if self.refused.is_some() => {
+                Verdict::RefusedByBoth
+            }
+            (Err(ConvertError::Invalid { .. }), Err(_)) if self.refused.is_none() => {
+                Verdict::RefusedByBoth
+            }
+            _ => Verdict::Otherwise,
+        }
+    }
+}
+
+/// The differences that are meant, by the message's name.
+fn named() -> BTreeMap<String, Verdict> {
+    let impossible = IMPOSSIBLE.iter().flat_map(|(field, messages)| {
+        messages.iter().map(|message| (*message, Verdict::Impossible(field)))
+    });
+    let malformed =
+        OTHER_WIRE_TYPE.iter().chain(TOO_DEEP).map(|message| (*message, Verdict::Malformed));
+    let other_json = OTHER_DIGIT.iter().map(|(message, ..)| (*message, Verdict::OtherJson));
+    let all = impossible.chain(malformed).chain(other_json);
+    all.map(|(message, verdict)| (message.to_owned(), verdict)).collect()
+}
+
+#[test]
+fn every_line_is_that_of_jsonpb_and_what_differs_is_named_here() {
+    let fixtures = fixtures();
+    let (mut same, mut refused, mut differing) = (0, 0, BTreeMap::new());
+    for fixture in &fixtures {
+        match fixture.verdict() {
+            Verdict::Same => same += 1,
+            Verdict::RefusedByBoth => refused += 1,
+            verdict => {
+                let twice = differing.insert(fixture.name.clone(), verdict);
+                assert_eq!(twice, None, "two messages are called {:?}", fixture.name);
+            }
+        }
+    }
+    println!(
+        "{} messages: {same} lines equal to jsonpb's byte for byte, {refused} refused by both, \
+         {} refused by us alone, {} written in another way",
+        fixtures.len(),
+        differing.values().filter(|verdict| **verdict != Verdict::OtherJson).count(),
+        differing.values().filter(|verdict| **verdict == Verdict::OtherJson).count(),
+    );
+    let named = named();
+    let only = |these: &BTreeMap<String, Verdict>, those: &BTreeMap<String, Verdict>| {
+        let other = these.iter().filter(|(name, verdict)| those.get(*name) != Some(*verdict));
+        other.map(|(name, verdict)| format!("{name}: {verdict:?}")).collect::<Vec<_>>()
+    };
+    let (unnamed, gone) = (only(&differing, &named), only(&named, &differing));
+    assert!(unnamed.is_empty(), "these differ and are not named: {unnamed:#?}");
+    assert!(gone.is_empty(), "these are named and do not differ so: {gone:#?}");
+}
+
+/// Go's line with a number of [`OTHER_DIGIT`] as we write it.
+fn with_our_digit(message: &str, line: &str) -> String {
+    match OTHER_DIGIT.iter().find(|(name, ..)| *name == message) {
+        Some((_, ours, gos)) => {
+            assert_eq!(ours.parse::<f32>(), gos.parse::<f32>());
+            line.replace(gos, ours)
+        }
+        None => line.to_owned(),
+    }
+}
+
+#[test]
+fn every_value_is_that_of_jsonpb_and_of_protojson() {
+    let value = |line: &str| serde_json::from_str::<Value>(line).expect(line);
+    let (mut lines, mut bytes_of_protojson) = (0, 0);
+    for fixture in &fixtures() {
+        let Ok(ours) = fixture.ours() else { continue };
+        for outcome in [&fixture.jsonpb, &fixture.protojson] {
+            match fixture.gos(outcome.as_ref()) {
+                Ok(gos) => {
+                    let gos = with_our_digit(&fixture.name, gos);
+                    assert_eq!(value(&ours), value(&gos), "{}", fixture.name);
+                }
+                Err(why) => panic!("{}: {ours}, but Go: {why}", fixture.name),
+            }
+        }
+        lines += 1;
+        let protojson = fixture.gos(fixture.protojson.as_ref());
+        bytes_of_protojson += usize::from(protojson == Ok(ours.as_str()));
+    }
+    println!(
+        "{lines} lines equal in value to those of jsonpb and of protojson, {bytes_of_protojson} \
+         of them to protojson's byte for byte"
+    );
+}
+
+/// A field that the schema gained has no messages here until the fixtures are made anew.
+#[test]
+fn every_field_of_the_schema_is_in_the_fixtures() {
+    let schema = include_str!("../proto/realtime_gps.proto");
+    let message = schema.split("\nmessage ").nth(1).unwrap().split("\n}").next().unwrap();
+    let fields = message.lines().filter(|line| line.ends_with(';'));
+    let names: BTreeSet<String> = fields
+        .map(|line| {
+            let name = line.split(" = ").next().unwrap().split(' ').next_back().unwrap();
+            let mut words = name.split('_');
+            let first = words.next().unwrap().to_owned();
+            words.fold(first, |name, word| name + &word[..1].to_uppercase() + &word[1..])
+        })
+        .collect();
+    let mut seen = BTreeSet::new();
+    for fixture in &fixtures() {
+        if let Ok(line) = fixture.gos(fixture.jsonpb.as_ref()) {
+            let value: BTreeMap<String, Value> = serde_json::from_str(line).expect(line);
+            seen.extend(value.into_keys());
+        }
+    }
+    assert_eq!(seen, names);
+}

@@ -71,6 +71,10 @@ pub fn run(config: Config) -> Result<(), RunError> {
     priority::prompt();
     prepare_login(&config.forward);
     waits::do_not_depend_on_the_clock();
+    // Other threads from here on.
+    if let Err(error) = spool::start_threads() {
+        tracing::debug!("sled's threads start with its first write: {error}");
+    }
     let runtime = runtime()?;
     let Spool { writer, reader, acks, report } = spool::open(config.spool.clone())?;
     tell_of_the_start(&report);

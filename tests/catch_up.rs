@@ -1,5 +1,5 @@
-//! Does a backlog keep to the rate that the link is allowed, and to one that leaves room for what comes
-//! in, and is the time that it still takes foretold?
+//! Does a backlog keep to the rate that the link is allowed, is the time that it still takes foretold, and
+//! does its drain leave room for what comes in?
 
 #[allow(dead_code, clippy::cast_precision_loss, reason = "the benchmarks use the rest of it")]
 #[path = "../benches/spool/load.rs"]
@@ -10,7 +10,7 @@ use load::Load;
 use std::time::{Duration, Instant};
 use support::fleet::Fleet;
 use support::kafka::Kafka;
-use support::service::Site;
+use support::service::{Service, Site};
 use support::{PATIENCE, until_some};
 use waystation::spool::Spool;
 
@@ -59,7 +59,7 @@ fn a_backlog_keeps_to_the_limit_and_its_end_is_foretold() {
 }
 
 const MANY: u64 = 300_000;
-/// Records a second: the pace, and what a second's look at it may be wrong by.
+/// Records a second: the pace, and what a look at it may be wrong by.
 const PACE: f64 = 60_000.0;
 
 /// Fails without `Courtesy::wait` in `send_one`, where the program and its Kafka manage more than that.
@@ -73,12 +73,18 @@ fn a_backlog_leaves_room_for_what_comes_in() {
         Load::new().batches(&writer, 500, |load| load.records < MANY).await;
         writer.close().expect("a close");
     });
+    kafka.take_away();
     let service = site.start();
     let fleet = Fleet::start_slow(site.ingest, 4, Duration::from_millis(50));
     fleet.until_more(40);
+    kafka.give_back();
     let delivered = || (service.status().ledger.delivered, Instant::now());
-    let (before, start) = delivered();
-    let (after, end) = until_some("a third of it goes out", PATIENCE, || {
+    // The first looks at what comes in are made by then.
+    let (before, start) = until_some("a third of it goes out", PATIENCE, || {
+        let (before, start) = delivered();
+        (before >= MANY / 3).then_some((before, start))
+    });
+    let (after, end) = until_some("another third", PATIENCE, || {
         let (after, end) = delivered();
         (after >= before + MANY / 3).then_some((after, end))
     });
@@ -88,5 +94,44 @@ fn a_backlog_leaves_room_for_what_comes_in() {
     service.until_status("all is delivered", |status| status.ledger.spooled == 0);
     println!("{rate:.0} records/s while messages came in; {before} before");
     assert!(rate < PACE, "{rate} records/s");
+    service.stop();
+}
+
+/// The niceness of each thread; see `proc_pid_stat(5)`.
+fn niceness(service: &Service) -> Vec<(String, i32)> {
+    let tasks = format!("/proc/{}/task", service.pid());
+    let stat = |entry: std::io::Result<std::fs::DirEntry>| {
+        let stat = std::fs::read_to_string(entry.ok()?.path().join("stat")).ok()?;
+        let (before, fields) = stat.rsplit_once(')')?;
+        let nice = fields.split_whitespace().nth(16)?.parse().ok()?;
+        Some((before.split_once('(')?.1.to_owned(), nice))
+    };
+    std::fs::read_dir(tasks).unwrap().filter_map(stat).collect()
+}
+
+/// Fails without `spool::start_threads`: sled's threads would be those of whoever writes first, which on a
+/// quiet box is the repacker. Fails too where the first producer is made by another thread than the forwarder's.
+#[test]
+fn whoever_a_reply_waits_for_goes_before_the_drain() {
+    let kafka = Kafka::start();
+    let site = Site::new(Some(&kafka.servers()));
+    let service = site.start();
+    let own = niceness(&service).into_iter().find(|(name, _)| name == "waystation").unwrap().1;
+    let all = until_some("the Kafka client has its threads", PATIENCE, || {
+        let all = niceness(&service);
+        let has = |wanted: &str| all.iter().any(|(name, _)| name.starts_with(wanted));
+        (has("kafka") && has("rdk:broker")).then_some(all)
+    });
+    println!("{all:?}");
+    let of = |wanted: &str| {
+        let of = all.iter().filter(|(name, _)| name.starts_with(wanted));
+        of.map(|(_, nice)| *nice).collect::<Vec<_>>()
+    };
+    for prompt in ["waystation", "commit", "sled-io"] {
+        assert!(!of(prompt).is_empty() && of(prompt).iter().all(|nice| *nice == own), "{all:?}");
+    }
+    for yields in ["forward", "kafka", "rdk:"] {
+        assert!(!of(yields).is_empty() && of(yields).iter().all(|nice| *nice > own), "{all:?}");
+    }
     service.stop();
 }

@@ -180,7 +180,8 @@ impl Forwarder {
         }
         let held = Part::Whole(Box::new(Held::new(config.hold_after)));
         let pace = Pace::new(config.max_bytes_per_second, Instant::now());
-        let forwarder = Self::build(config, held, reader, letters, monitor.clone(), pace);
+        let limits = (pace, Courtesy::new(reader.end(), Instant::now()));
+        let forwarder = Self::build(config, held, reader, letters, monitor.clone(), limits);
         Ok((forwarder, monitor))
     }
 
@@ -191,8 +192,8 @@ impl Forwarder {
             ..self.config.clone()
         };
         let (counts, letters) = (self.monitor.clone(), self.letters.inside(reader.dir()));
-        let pace = self.pace.beside();
-        Self::build(config, Part::Topic, reader, letters, counts, pace)
+        let limits = (self.pace.beside(), self.courtesy.clone());
+        Self::build(config, Part::Topic, reader, letters, counts, limits)
     }
 
     fn build(
@@ -201,7 +202,7 @@ impl Forwarder {
         reader: SpoolReader,
         letters: dead::Store,
         counts: Arc<Monitor>,
-        pace: Pace,
+        (pace, courtesy): (Pace, Courtesy),
     ) -> Self {
         let (watermark, configured) = (reader.watermark(), config.brokers().is_some());
         let (monitor, max_bytes) = match part {
@@ -216,7 +217,7 @@ impl Forwarder {
             exactly,
             window: Window::new(watermark, config.max_in_flight, max_bytes),
             pace,
-            courtesy: Courtesy::new(reader.end(), Instant::now()),
+            courtesy,
             letters: Letters::new(letters, &reader),
             config,
             part,

@@ -96,6 +96,7 @@ pub use letters::{Again, Unfinished};
 pub use progress::{AT_ONCE as LETTERS_AT_ONCE, Buried};
 pub use reader::{ReadError, SpoolReader};
 pub use removal::Hold;
+pub use store::start_threads;
 
 use crate::ledger::Ledger;
 use crate::record::{Epoch, NewRecord, Sequence};
@@ -305,6 +306,11 @@ impl SpoolWriter {
     /// To put several records into one batch: all of them become durable, or none does.
     pub fn together(&self) -> Together<'_> {
         self.owner.shared.queue.together()
+    }
+
+    /// Bytes of records that may wait for their commit in all.
+    pub fn max_pending(&self) -> usize {
+        self.owner.shared.config.max_pending
     }
 
     /// Why the next record would not be taken, if so.

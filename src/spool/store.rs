@@ -23,7 +23,9 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, mpsc};
+use std::thread;
+use std::time::Duration;
 
 /// The name of sled's data file in a segment's directory.
 pub const DATA_FILE: &str = "db";
@@ -117,6 +119,29 @@ impl SledStore {
     fn db(&self) -> io::Result<&sled::Db> {
         self.db.as_ref().ok_or_else(|| io::Error::other("the database is shut"))
     }
+}
+
+/// How long the first write of all may take.
+const FIRST_WRITE: Duration = Duration::from_secs(1);
+
+/// Starts the threads by which sled writes, of which a process has one set. Most of them are started at its
+/// first write, by whichever thread comes first, and keep that one's priority for good. That write goes
+/// to memory (sled's temporary databases lie in `/dev/shm`), and nothing depends on it.
+pub fn start_threads() -> io::Result<()> {
+    let write = || -> io::Result<()> {
+        let config = sled::Config::new().temporary(true).flush_every_ms(None);
+        let db = config.open()?;
+        db.insert(b"first", b"write")?;
+        db.flush()?;
+        Ok(())
+    };
+    let (tell, told) = mpsc::channel();
+    // sled has panics; and whoever hangs is left behind.
+    thread::Builder::new().name("first write".to_owned()).spawn(move || {
+        let written = catch_unwind(AssertUnwindSafe(write));
+        drop(tell.send(written.unwrap_or_else(|_| Err(io::Error::other("sled panicked")))));
+    })?;
+    told.recv_timeout(FIRST_WRITE).unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
 impl Store for SledStore {

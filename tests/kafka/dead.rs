@@ -207,7 +207,7 @@ fn letters_that_are_full_hold_their_topic_alone_until_somebody_makes_room() {
         sent,
         delivered: distinct,
         repeated: of_free.read + of_small.read - distinct,
-        lost: 0,
+        lost: sent - distinct,
         memory,
         back_after,
     }

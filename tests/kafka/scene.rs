@@ -113,7 +113,9 @@ impl Scene {
     /// Waits until it has been an outage for so long; what is said by then is remembered instead.
     pub fn lasts(&mut self, seconds: f64) {
         let lasts = |status: &Snapshot| status.kafka.outage_seconds.is_some_and(|s| s >= seconds);
-        let status = self.service.until_status("the outage lasts", lasts);
+        let within = PATIENCE + Duration::from_secs_f64(seconds);
+        let status =
+            until_some("the outage lasts", within, || Some(self.service.status()).filter(lasts));
         self.status.pop();
         self.status.push(status.sentence);
     }

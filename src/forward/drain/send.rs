@@ -6,7 +6,7 @@
 //! know what the reports say, nor how sending goes on after a failure.
 
 use super::hold::{self, Moving, Turn};
-use super::{Forwarder, Rest};
+use super::{Forwarder, Part, Rest};
 use crate::forward::kafka::SendError;
 use crate::forward::setback::Setback;
 use crate::forward::verdict::{Failure, Verdict};
@@ -97,7 +97,8 @@ impl Forwarder {
             pass.rest = Some(Rest::Transaction);
             return ControlFlow::Break(());
         }
-        let until = self.pace.wait(begun).max(self.courtesy.wait(self.reader.end(), begun));
+        let came_in = matches!(self.part, Part::Whole(_)).then(|| self.reader.end());
+        let until = self.pace.wait(begun).max(self.courtesy.wait(came_in, begun));
         if let Some(until) = until {
             pass.rest = Some(Rest::Until(until));
             return ControlFlow::Break(());

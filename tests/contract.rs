@@ -11,8 +11,9 @@ use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use hyper::{Method, StatusCode};
 use prost::Message as _;
 use std::io::Read as _;
-use support::client::{Answer, Body, ask, post, request};
-use support::fleet::message;
+use support::PATIENCE;
+use support::client::{Answer, Body, ask, post, post_to, request};
+use support::fleet::{Fate, Sent, message};
 use support::kafka::Kafka;
 use support::service::{Service, Site};
 use waystation::convert::{Event, FixType, RealtimeGps, Timestamp};
@@ -101,6 +102,54 @@ fn a_compressed_message_is_the_message_and_its_limit_is_that_of_any_other() {
         exported.lines().map(|line| line.split_once("\"value\":").unwrap().1).collect();
     assert_eq!(values.len(), 3, "{exported}");
     assert!(values.iter().all(|value| *value == values[0]), "{exported}");
+    service.stop();
+}
+
+fn batch(messages: &[RealtimeGps]) -> Vec<u8> {
+    let mut all = Vec::new();
+    for message in messages {
+        message.encode_length_delimited(&mut all).unwrap();
+    }
+    all
+}
+
+#[test]
+fn of_a_batch_each_message_is_kept_or_named() {
+    let kafka = Kafka::start();
+    let site = Site::new(Some(&kafka.servers()));
+    let service = site.start();
+    let reader = kafka.read_along();
+    let mut messages: Vec<_> = (1..=500).map(|number| message(0, number)).collect();
+    let nobody = RealtimeGps { device_id: String::new(), ..message(0, 501) };
+    messages.push(nobody.clone());
+    for coding in CODINGS {
+        let body = compressed(coding, &batch(&messages));
+        let mut request = post_to("/endpoint/batch", body.into());
+        request.headers_mut().insert(CONTENT_ENCODING, coding.parse().unwrap());
+        let answer = ask(site.ingest, request).unwrap();
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+        assert_eq!(answer.json()["accepted"], 500);
+        let rejected = answer.json()["rejected"].clone();
+        assert_eq!((rejected.as_array().unwrap().len(), &rejected[0]["index"]), (1, &500.into()));
+        assert_eq!(rejected[0]["field"], "device_id");
+        // The same again for the next coding, behind what is there.
+        messages[..500].iter_mut().for_each(|message| message.sequence += 500);
+    }
+    // A message that breaks off, and one batch that is all wrong.
+    let whole = batch(&messages[..2]);
+    let answer =
+        ask(site.ingest, post_to("/endpoint/batch", whole[..whole.len() - 1].to_vec().into()));
+    let answer = answer.unwrap();
+    assert_eq!((answer.status.as_u16(), &answer.json()["next"]), (400, &1.into()));
+    refused(&site, post_to("/endpoint/batch", batch(&[nobody]).into()), 400, "none-kept");
+    let request = request(Method::GET, "/endpoint/batch", Bytes::new());
+    refused(&site, request, 405, "method-not-allowed");
+
+    let status = service.until_status("all is delivered", |s| s.ledger.delivered == 1_501);
+    assert_eq!(status.routes[0].accepted, 1_501);
+    assert_eq!(status.ingest.rejected["invalid"], 4);
+    let fates = (1..=1_501).map(|_| Fate::Acknowledged).collect();
+    println!("{}", reader.compared(&Sent { fates: vec![fates] }, PATIENCE));
     service.stop();
 }
 

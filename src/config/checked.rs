@@ -10,9 +10,9 @@ use super::problem::{Place, Problem};
 use super::raw::{Found, RawConfig, shown_key};
 use super::schema::{
     ADMIN_LISTEN, BODY_TIMEOUT, BOX_NAME, COMMIT_DELAY, DEAD_MAX_SIZE, DELIVERY, DIR, GRACE,
-    HEADER_TIMEOUT, HOLD_AFTER, IN_DOUBT, LISTEN, LOG_FILTER, LOG_FORMAT, MAX_BYTES_PER_SECOND,
-    MAX_CONNECTIONS, MAX_IN_FLIGHT, MAX_MESSAGE, MAX_PENDING, MAX_QUARANTINE, MAX_SIZE, MIN_FREE,
-    PROGRESS_TOPIC, WHEN_FULL,
+    HEADER_TIMEOUT, HOLD_AFTER, IN_DOUBT, LISTEN, LOG_FILTER, LOG_FORMAT, MAX_BATCH,
+    MAX_BYTES_PER_SECOND, MAX_CONNECTIONS, MAX_IN_FLIGHT, MAX_MESSAGE, MAX_PENDING, MAX_QUARANTINE,
+    MAX_SIZE, MIN_FREE, PROGRESS_TOPIC, WHEN_FULL,
 };
 use super::value::{self, Value};
 use super::{parts, routes};
@@ -85,6 +85,17 @@ fn box_name(checking: &mut Checking<'_>, host: Option<&str>) -> Option<String> {
 fn ingest(checking: &mut Checking<'_>) -> Option<ingest::Config> {
     let listen = checking.setting(&LISTEN, value::address);
     let max_message = checking.bytes(&MAX_MESSAGE, 256, MIB);
+    let max_batch = checking.bytes(&MAX_BATCH, 256, 1024 * MIB);
+    if let (Some(batch), Some(message)) = (max_batch, max_message)
+        && batch < message
+    {
+        let says = format!(
+            "ingest.max_batch is {}; it must be at least ingest.max_message ({})",
+            value::shown_size(batch as u64),
+            value::shown_size(message as u64)
+        );
+        checking.problem(checking.place(&MAX_BATCH), says);
+    }
     let max_connections = checking.setting(&MAX_CONNECTIONS, |v| value::count(v, &(1..=65_536)));
     let header_timeout = checking.duration(&HEADER_TIMEOUT, 100, 300_000);
     let body_timeout = checking.duration(&BODY_TIMEOUT, 100, 300_000);
@@ -92,6 +103,7 @@ fn ingest(checking: &mut Checking<'_>) -> Option<ingest::Config> {
     Some(ingest::Config {
         listen: listen?,
         max_message: max_message?,
+        max_batch: max_batch?,
         max_connections: max_connections?,
         header_timeout: header_timeout?,
         body_timeout: body_timeout?,

@@ -44,6 +44,7 @@ impl Setting {
 pub const BOX_NAME: Setting = Setting { name: "box.name", default: None };
 pub const LISTEN: Setting = Setting::new("ingest.listen", "0.0.0.0:8080");
 pub const MAX_MESSAGE: Setting = Setting::new("ingest.max_message", "64KiB");
+pub const MAX_BATCH: Setting = Setting::new("ingest.max_batch", "8MiB");
 pub const MAX_CONNECTIONS: Setting = Setting::new("ingest.max_connections", "1024");
 pub const HEADER_TIMEOUT: Setting = Setting::new("ingest.header_timeout", "75s");
 pub const BODY_TIMEOUT: Setting = Setting::new("ingest.body_timeout", "10s");
@@ -67,10 +68,11 @@ pub const LOG_FILTER: Setting = Setting::new("log.filter", "info");
 pub const LOG_FORMAT: Setting = Setting::new("log.format", "text");
 
 /// Every setting outside `[[route]]` and `[kafka]`, in the order in which they are printed.
-pub const SETTINGS: [&Setting; 24] = [
+pub const SETTINGS: [&Setting; 25] = [
     &BOX_NAME,
     &LISTEN,
     &MAX_MESSAGE,
+    &MAX_BATCH,
     &MAX_CONNECTIONS,
     &HEADER_TIMEOUT,
     &BODY_TIMEOUT,

@@ -4,19 +4,24 @@
 //! is known, and never held in memory beyond the limit and one read. It does not know what
 //! the bytes mean.
 
+use super::encoding::Encoding;
 use super::problem::{Problem, Reason};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
 use std::fmt::Display;
+use std::io;
 use std::pin::pin;
 use std::time::Duration;
+use tokio::io::AsyncReadExt as _;
 use tokio::time::Instant;
 
 /// What a body may take.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
-    /// Bytes, at most.
+    /// Bytes, at most, compressed or not.
     pub size: usize,
+    /// What it is: `a message`.
+    pub what: &'static str,
     /// From the end of the headers to the last byte, at most.
     pub time: Duration,
 }
@@ -34,13 +39,16 @@ impl Limits {
     }
 
     fn too_large(self) -> Problem {
-        Problem::new(Reason::TooLarge, format!("a message may have {} bytes", self.size))
+        let Self { size, what, .. } = self;
+        Problem::new(Reason::TooLarge, format!("{what} may have {size} bytes"))
     }
 }
 
-/// Reads the body of a request whose headers were complete at `started`.
+/// Reads the body of a request whose headers were complete at `started`, as it was before it was
+/// compressed.
 pub(super) async fn read<S, B, E>(
     body: S,
+    encoding: Encoding,
     limits: Limits,
     started: Instant,
 ) -> Result<Bytes, Problem>
@@ -49,11 +57,63 @@ where
     B: Buf,
     E: Display,
 {
+    let read = async {
+        match encoding {
+            Encoding::Identity | Encoding::Other => collect(body, limits).await,
+            Encoding::Gzip | Encoding::Zstd => unpack(body, encoding, limits).await,
+        }
+    };
     // Most bodies came with their headers: then this never waits, and arms no timer.
-    let read = tokio::time::timeout_at(started + limits.time, collect(body, limits)).await;
-    read.unwrap_or_else(|_| {
-        let limit = humantime::format_duration(limits.time);
-        Err(Problem::new(Reason::TooSlow, format!("a body may take {limit}")))
+    let read = tokio::time::timeout_at(started + limits.time, read).await;
+    read.unwrap_or_else(|_| Err(too_slow(limits.time)))
+}
+
+pub(super) fn too_slow(limit: Duration) -> Problem {
+    let limit = humantime::format_duration(limit);
+    Problem::new(Reason::TooSlow, format!("a body may take {limit}"))
+}
+
+async fn unpack<S, B, E>(body: S, encoding: Encoding, limits: Limits) -> Result<Bytes, Problem>
+where
+    S: Stream<Item = Result<B, E>>,
+    B: Buf,
+    E: Display,
+{
+    // All of it first: what undoes it holds more memory than the body, which may be slow.
+    let packed = collect(body, limits).await?;
+    // One more than it may have, to tell what is too large from what just fits.
+    let most = limits.size as u64 + 1;
+    let mut all = Vec::new();
+    let mut plain = encoding.undo(&packed[..]).take(most);
+    plain.read_to_end(&mut all).await.map_err(problem)?;
+    if all.len() > limits.size { Err(limits.too_large()) } else { Ok(all.into()) }
+}
+
+/// The pieces of a body for those who read it as it comes: at most so many bytes as they came. Its errors
+/// are for [`problem`].
+pub(super) fn stream<S, B, E>(body: S, limits: Limits) -> impl Stream<Item = io::Result<B>>
+where
+    S: Stream<Item = Result<B, E>>,
+    B: Buf,
+    E: Display,
+{
+    let mut bytes = 0_usize;
+    body.map(move |piece| {
+        let piece = piece.map_err(|error| unreadable(&error))?;
+        bytes = bytes.saturating_add(piece.remaining());
+        if bytes > limits.size { Err(limits.too_large().into()) } else { Ok(piece) }
+    })
+}
+
+fn unreadable(error: &dyn Display) -> Problem {
+    Problem::new(Reason::Incomplete, format!("the body could not be read: {error}"))
+}
+
+/// What is wrong where reading such a stream, or what undoes its compression, fails.
+pub(super) fn problem(error: io::Error) -> Problem {
+    error.downcast::<Problem>().unwrap_or_else(|error| {
+        let detail = format!("the body is not compressed as Content-Encoding says: {error}");
+        Problem::new(Reason::Malformed, detail)
     })
 }
 
@@ -68,9 +128,7 @@ where
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
     while let Some(piece) = body.next().await {
-        let mut piece = piece.map_err(|error| {
-            Problem::new(Reason::Incomplete, format!("the body could not be read: {error}"))
-        })?;
+        let mut piece = piece.map_err(|error| unreadable(&error))?;
         let length = piece.remaining();
         if first.len().max(all.len()) + length > limits.size {
             return Err(limits.too_large());
@@ -92,12 +150,12 @@ mod tests {
     use super::*;
     use futures_util::stream;
 
-    const LIMITS: Limits = Limits { size: 10, time: Duration::from_secs(30) };
+    const LIMITS: Limits = Limits { size: 10, what: "a message", time: Duration::from_secs(30) };
 
     async fn read_pieces(pieces: &[&'static str]) -> Result<Bytes, Problem> {
         let pieces =
             pieces.iter().map(|piece| Ok::<_, String>(Bytes::from_static(piece.as_bytes())));
-        read(stream::iter(pieces), LIMITS, Instant::now()).await
+        read(stream::iter(pieces), Encoding::Identity, LIMITS, Instant::now()).await
     }
 
     #[tokio::test]
@@ -116,6 +174,30 @@ mod tests {
         }
     }
 
+    async fn unpacked(bytes: &[u8]) -> Result<Bytes, Problem> {
+        let packed = zstd::stream::encode_all(bytes, 3).unwrap();
+        let limits = Limits { size: 100, ..LIMITS };
+        let body = stream::iter([Ok::<_, String>(Bytes::from(packed))]);
+        read(body, Encoding::Zstd, limits, Instant::now()).await
+    }
+
+    #[tokio::test]
+    async fn what_just_fits_uncompressed_is_taken_and_a_byte_more_is_not() {
+        assert_eq!(unpacked(&[7; 100]).await.unwrap(), vec![7; 100]);
+        assert_eq!(unpacked(&[7; 101]).await.unwrap_err().reason, Reason::TooLarge);
+        assert_eq!(unpacked(&vec![7; 1_000_000]).await.unwrap_err().reason, Reason::TooLarge);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_not_compressed_as_announced_is_refused_and_so_is_one_too_large_as_it_came()
+     {
+        for (body, reason) in [("neither", Reason::Malformed), ("0123456789a", Reason::TooLarge)] {
+            let body = stream::iter([Ok::<_, String>(Bytes::from_static(body.as_bytes()))]);
+            let problem = read(body, Encoding::Gzip, LIMITS, Instant::now()).await.unwrap_err();
+            assert_eq!(problem.reason, reason, "{problem:?}");
+        }
+    }
+
     #[test]
     fn an_announced_length_beyond_the_limit_is_refused_unread() {
         assert_eq!(LIMITS.check(None), Ok(()));
@@ -128,14 +210,14 @@ mod tests {
     async fn a_body_that_never_ends_is_given_up() {
         let limits = Limits { time: Duration::from_millis(20), ..LIMITS };
         let body = stream::pending::<Result<Bytes, String>>();
-        let problem = read(body, limits, Instant::now()).await.unwrap_err();
+        let problem = read(body, Encoding::Identity, limits, Instant::now()).await.unwrap_err();
         assert_eq!(problem.reason, Reason::TooSlow);
     }
 
     #[tokio::test]
     async fn a_body_that_breaks_off_is_refused() {
         let body = stream::iter([Ok(Bytes::from_static(b"ab")), Err("connection reset")]);
-        let problem = read(body, LIMITS, Instant::now()).await.unwrap_err();
+        let problem = read(body, Encoding::Identity, LIMITS, Instant::now()).await.unwrap_err();
         assert_eq!(problem.reason, Reason::Incomplete);
         assert!(problem.detail.contains("connection reset"), "{}", problem.detail);
     }

@@ -9,14 +9,18 @@
 //!
 //! - `listener.rs`: connections, their limits and their end
 //! - `linger.rs`: closing so that the last answer is read
-//! - `handler.rs`: one request
+//! - `handler.rs`: one request; `admit.rs`: whether its body is worth reading
+//! - `batch.rs`: many messages in one body; `framing.rs`: where each of them ends
 //! - `body.rs`: reading a body under limits
 //! - `encoding.rs`: undoing its compression, under the same
 //! - `problem.rs`: the refusals
 //! - `stats.rs`: the counters
 
+mod admit;
+mod batch;
 mod body;
 mod encoding;
+mod framing;
 mod handler;
 mod linger;
 mod listener;
@@ -32,8 +36,9 @@ pub use stats::Stats;
 
 use crate::convert::SchemaError;
 use crate::spool::SpoolWriter;
+use admit::{ContentType, Headers};
 use encoding::Encoding;
-use handler::{ContentType, Endpoint, Handler, Headers};
+use handler::{Endpoint, Handler};
 use hyper_util::service::TowerToHyperService;
 use problem::Problem;
 use std::convert::Infallible;
@@ -44,6 +49,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use warp::Filter;
 use warp::path::FullPath;
 use warp::reject::{InvalidHeader, Rejection};
@@ -58,11 +64,13 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Bytes of one message, at most, before and after decompression.
     pub max_message: usize,
+    /// Bytes of a batch, at most, before and after decompression.
+    pub max_batch: usize,
     /// Open connections, at most; further ones wait in the kernel's queue.
     pub max_connections: usize,
     /// How long the headers of a request may take; also how long a connection may idle between two.
     pub header_timeout: Duration,
-    /// How long a body may take.
+    /// How long a body may take; of a batch, each message.
     pub body_timeout: Duration,
     pub routes: Vec<RouteConfig>,
 }
@@ -121,8 +129,22 @@ impl Server {
             headers: config.header_timeout,
             grace: GRACE,
         };
-        let body = body::Limits { size: config.max_message, time: config.body_timeout };
-        let handler = Arc::new(Handler { endpoints, body, writer, stats: Arc::clone(&stats) });
+        let time = config.body_timeout;
+        let bodies = admit::Limits {
+            message: body::Limits { size: config.max_message, what: "a message", time },
+            batch: body::Limits { size: config.max_batch, what: "a batch", time },
+        };
+        let stats_of_it = Arc::clone(&stats);
+        let handler = Handler {
+            endpoints,
+            limits: bodies,
+            batches: Semaphore::new(batch::AT_ONCE),
+            // So that there is room for single messages, however many batches there are.
+            waiting: writer.max_pending() / 4,
+            writer,
+            stats: stats_of_it,
+        };
+        let handler = Arc::new(handler);
         Ok(Self { listener, address, limits, handler, stats })
     }
 

@@ -7,6 +7,7 @@
 
 use crate::convert::ConvertError;
 use crate::spool::AppendError;
+use std::io;
 use std::ops::RangeInclusive;
 use warp::http::header::{ACCEPT, ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use warp::http::{HeaderMap, HeaderValue, StatusCode};
@@ -24,6 +25,7 @@ pub enum Reason {
     Incomplete,
     Malformed,
     Invalid,
+    NoneKept,
     Full,
     Busy,
     Failed,
@@ -41,7 +43,7 @@ struct Kind {
 }
 
 impl Reason {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::UnsupportedType,
@@ -51,6 +53,7 @@ impl Reason {
         Self::Incomplete,
         Self::Malformed,
         Self::Invalid,
+        Self::NoneKept,
         Self::Full,
         Self::Busy,
         Self::Failed,
@@ -104,6 +107,12 @@ impl Reason {
                 "The message says something impossible",
                 StatusCode::UNPROCESSABLE_ENTITY,
             ),
+            Self::NoneKept => (
+                "none-kept",
+                "none_kept",
+                "Every message of the batch, or too many, are refused",
+                StatusCode::BAD_REQUEST,
+            ),
             Self::Full => ("full", "full", "The spool is full", StatusCode::SERVICE_UNAVAILABLE),
             Self::Busy => {
                 ("busy", "busy", "Too much waits for the disk", StatusCode::SERVICE_UNAVAILABLE)
@@ -140,6 +149,11 @@ impl Reason {
         }
     }
 
+    /// Whether the same would be taken later.
+    pub(super) fn is_for_now(self) -> bool {
+        self.retry_after().is_some()
+    }
+
     /// The header that tells the client what would be taken.
     fn hint(self, headers: &mut HeaderMap) {
         let (name, value) = match self {
@@ -155,18 +169,29 @@ impl Reason {
 }
 
 /// One refusal.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
 pub(super) struct Problem {
     pub reason: Reason,
     /// A sentence about this case.
     pub detail: String,
     /// The field of the message that is wrong, where one is.
     pub field: Option<&'static str>,
+    /// Further members of the answer.
+    pub more: serde_json::Map<String, serde_json::Value>,
+}
+
+/// For those who read a body as it comes; see [`body::problem`](super::body::problem).
+impl From<Problem> for io::Error {
+    fn from(problem: Problem) -> Self {
+        Self::other(problem)
+    }
 }
 
 impl Problem {
     pub(super) fn new(reason: Reason, detail: impl Into<String>) -> Self {
-        Self { reason, detail: detail.into(), field: None }
+        let more = serde_json::Map::new();
+        Self { reason, detail: detail.into(), field: None, more }
     }
 
     /// The answer; `jitter` gives a number from a range.
@@ -180,6 +205,9 @@ impl Problem {
         });
         if let Some(field) = self.field {
             body["field"] = field.into();
+        }
+        for (member, value) in &self.more {
+            body[member] = value.clone();
         }
         let mut response = body.to_string().into_response();
         *response.status_mut() = kind.status;
@@ -205,7 +233,7 @@ impl From<ConvertError> for Problem {
         match error {
             ConvertError::Malformed { .. } => Self::new(Reason::Malformed, detail),
             ConvertError::Invalid { field, .. } => {
-                Self { reason: Reason::Invalid, detail, field: Some(field) }
+                Self { field: Some(field), ..Self::new(Reason::Invalid, detail) }
             }
         }
     }

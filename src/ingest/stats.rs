@@ -30,18 +30,18 @@ impl Stats {
         }
     }
 
-    /// Records answered with 200, by route, in the order of the configuration.
+    /// Records answered as kept, by route, in the order of the configuration.
     pub fn accepted(&self) -> impl Iterator<Item = (&Arc<Route>, u64)> {
         self.routes.iter().map(|(route, count)| (route, count.load(Relaxed)))
     }
 
-    /// Requests refused, by the reason's short name (`malformed`, `too_large` ...); every
+    /// Requests, and messages of batches, that were refused, by the reason's short name (`malformed`, `too_large` ...); every
     /// reason is there, also with 0.
     pub fn rejected(&self) -> impl Iterator<Item = (&'static str, u64)> {
         Reason::ALL.iter().zip(&self.rejected).map(|(reason, n)| (reason.label(), n.load(Relaxed)))
     }
 
-    /// From the end of a request's headers to the decision on its answer.
+    /// From the end of a request's headers to the decision on its answer; of single messages.
     pub fn requests(&self) -> Snapshot {
         self.requests.snapshot()
     }
@@ -51,10 +51,10 @@ impl Stats {
         self.connections.load(Relaxed)
     }
 
-    /// One more record of the route at this place was kept, and its 200 is decided.
-    pub(super) fn count_accepted(&self, route: usize) {
+    /// So many more records of the route at this place were kept, and that answer is decided.
+    pub(super) fn count_accepted(&self, route: usize, records: u64) {
         if let Some((_, count)) = self.routes.get(route) {
-            count.fetch_add(1, Relaxed);
+            count.fetch_add(records, Relaxed);
         }
     }
 

@@ -32,6 +32,7 @@ fn start(change: impl FnOnce(&mut Config, &mut spool::Config)) -> Running {
     let mut config = Config {
         listen: "127.0.0.1:0".parse().unwrap(),
         max_message: 1000,
+        max_batch: 20_000,
         max_connections: 100,
         header_timeout: LONG,
         body_timeout: LONG,
@@ -182,6 +183,7 @@ async fn each_refusal_has_its_status_and_its_type() {
     let gzip = "content-encoding: gzip";
     // Less than a message may have, and a thousand times as much when it is uncompressed.
     let bomb = compressed(&vec![0; 900_000]);
+    assert!(bomb.len() < 1000);
     for (request, status, slug) in [
         (request("POST /nowhere", &[], &good), 404, "not-found"),
         (request("GET /endpoint", &[], b""), 405, "method-not-allowed"),
@@ -380,6 +382,7 @@ async fn a_port_in_use_is_one_sentence_that_names_it() {
     let config = Config {
         listen: address,
         max_message: 1,
+        max_batch: 1,
         max_connections: 1,
         header_timeout: LONG,
         body_timeout: LONG,

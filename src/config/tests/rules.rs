@@ -255,3 +255,11 @@ fn two_routes_of_one_file_cannot_have_one_path() {
     let says = problem(&(route("/a", "t", "") + &route("/a", "u", "")));
     assert_eq!(says, ":6: route.path is \"/a\"; the route at line 1 has that path already");
 }
+
+#[test]
+fn a_batch_is_no_smaller_than_a_message() {
+    let says = problem("[ingest]\nmax_message = \"2KiB\"\nmax_batch = \"1KiB\"\n");
+    let expected = ":3: ingest.max_batch is \"1KiB\"; it must be at least \
+                    ingest.max_message (\"2KiB\")";
+    assert_eq!(says, expected);
+}

@@ -6,6 +6,7 @@ use crate::support::fleet::Fleet;
 use crate::support::reader::{Reader, consumer};
 use crate::support::service::{Site, free_port};
 use crate::support::{PATIENCE, mb, until, until_some};
+use crate::table::{Row, without_time};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
@@ -156,22 +157,38 @@ fn each_of_three_brokers_is_killed_and_leaders_move_and_nothing_is_lost_or_out_o
         let (start, goal) = (Instant::now(), fleet.acknowledged() + 1);
         until_some(what, SOON, || (reader.witness().distinct() > goal).then_some(()));
         println!("{what}: read on after {:.1} s", start.elapsed().as_secs_f64());
+        start.elapsed()
     };
-    read_on("all three are there");
+    let (mut longest, mut status) = (read_on("all three are there"), Vec::new());
     for node in 0..BROKERS {
         cluster.take_away(node);
         let gone = i32::try_from(node).unwrap();
         cluster.until_partitions("others lead", |leader, _| leader >= 0 && leader != gone);
-        read_on(&format!("broker {node} was killed"));
+        longest = longest.max(read_on(&format!("broker {node} was killed")));
+        status.push(service.status().sentence);
         cluster.give_back(node);
         cluster.until_in_sync();
         cluster.lead_as_at_first();
-        read_on(&format!("broker {node} is back, and leads again"));
+        longest = longest.max(read_on(&format!("broker {node} is back, and leads again")));
     }
     let sent = fleet.stop();
-    println!("{}", reader.compared(&sent, PATIENCE));
-    let highest = service.memory().highest;
-    println!("memory (VmHWM): {}", mb(highest));
-    assert!(highest < MEMORY, "{highest}");
+    let compared = reader.compared(&sent, PATIENCE);
+    println!("{compared}");
+    let memory = service.memory().highest;
+    println!("memory (VmHWM): {}", mb(memory));
+    assert!(memory < MEMORY, "{memory}");
     service.stop();
+    Row {
+        failure: "leader moved",
+        provoked: "each of three brokers killed in turn, and made leader again",
+        status,
+        log: site.log().lines().map(without_time).collect(),
+        sent: compared.acknowledged,
+        delivered: compared.distinct,
+        repeated: compared.read - compared.distinct,
+        lost: compared.acknowledged.saturating_sub(compared.distinct),
+        memory,
+        back_after: longest,
+    }
+    .add();
 }

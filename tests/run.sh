@@ -71,9 +71,9 @@ if ! compgen -G 'target/kafka/*/' >/dev/null; then
     extra="${extra:+$extra; }Apache Kafka and what Maven needs to fetch it: about 100 MB to download, kept under target/kafka"
 fi
 if [ -x target/debug/waystation ] && [ -x target/release/waystation ]; then
-    time='It takes about 22 minutes on 2 cores: the tests about 17, the Debian package 5.'
+    time='It takes about 24 minutes on 2 cores: the tests about 19, the Debian package 5.'
 else
-    time='The first run takes about 28 minutes on 2 cores, a third of it compiling the dependencies twice (for the tests, for the package); later ones about 22.'
+    time='The first run takes about 28 minutes on 2 cores, a third of it compiling the dependencies twice (for the tests, for the package); later ones about 24.'
 fi
 prepare 'The gate' "$time" "$extra" "${missing[@]}"
 

@@ -108,15 +108,15 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// What a producer takes in a second, at most.
-    const ALL: u64 = 1_000_000;
+    /// Twice the least pace.
+    const ALL: u64 = 100_000;
 
-    /// Sends all that may go for so many seconds, while so many records a second come in; how many went
-    /// in each of them. There is never a second without one to send.
-    fn sent(incoming: &[f64]) -> Vec<u64> {
+    /// Sends all that may go, `all` in a second at most, while so many records a second come in; how many
+    /// went in each of these seconds. There is never one without a record to send.
+    fn sent(all: u64, incoming: &[f64]) -> Vec<u64> {
         let start = Instant::now();
         let courtesy = Courtesy::new(Sequence(0), start);
-        let (mut accepted, mut all) = (0.0, Vec::new());
+        let (mut accepted, mut seconds) = (0.0, Vec::new());
         for (second, rate) in (0..).zip(incoming) {
             let mut went = 0;
             for millisecond in 0..1_000 {
@@ -124,16 +124,16 @@ mod tests {
                 accepted += rate / 1_000.0;
                 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
                 let end = Some(Sequence(accepted as u64));
-                for _ in 0..ALL / 1_000 {
+                for _ in 0..all / 1_000 {
                     if courtesy.wait(end, now).is_none() {
                         courtesy.sent();
                         went += 1;
                     }
                 }
             }
-            all.push(went);
+            seconds.push(went);
         }
-        all
+        seconds
     }
 
     /// Within a twentieth of so many.
@@ -146,18 +146,18 @@ mod tests {
     #[test]
     fn while_messages_come_in_it_keeps_to_its_pace_and_after_a_pause_to_none() {
         let seconds = [&[0.0, 2_000.0, 2_000.0][..], &[0.0; 16]].concat();
-        let went = sent(&seconds);
+        let went = sent(ALL, &seconds);
         assert_eq!((went[0], went[18]), (ALL, ALL));
         assert!(went[2..17].iter().all(|went| about(*went, LEAST)), "{went:?}");
         // One message in five seconds is enough.
-        let went = sent(&[0.2; 12]);
+        let went = sent(ALL, &[0.2; 12]);
         assert!(went[7..].iter().all(|went| about(*went, LEAST)), "{went:?}");
     }
 
     #[test]
     fn however_much_comes_in_more_goes_out() {
         for incoming in [20_000.0, 50_000.0, 100_000.0] {
-            let went = sent(&[incoming; 3]);
+            let went = sent(1_000_000, &[incoming; 3]);
             assert!(about(went[2], TIMES * incoming), "{incoming}: {went:?}");
         }
     }

@@ -12,7 +12,7 @@ use super::schema::{
     ADMIN_LISTEN, BODY_TIMEOUT, BOX_NAME, COMMIT_DELAY, DEAD_MAX_SIZE, DELIVERY, DIR, GRACE,
     HEADER_TIMEOUT, HOLD_AFTER, IN_DOUBT, LISTEN, LOG_FILTER, LOG_FORMAT, MAX_BATCH,
     MAX_BYTES_PER_SECOND, MAX_CONNECTIONS, MAX_IN_FLIGHT, MAX_MESSAGE, MAX_PENDING, MAX_QUARANTINE,
-    MAX_SIZE, MIN_FREE, PROGRESS_TOPIC, WHEN_FULL,
+    MAX_SIZE, MIN_FREE, PROGRESS_TOPIC, Setting, WHEN_FULL,
 };
 use super::value::{self, Value};
 use super::{parts, routes};
@@ -89,12 +89,7 @@ fn ingest(checking: &mut Checking<'_>) -> Option<ingest::Config> {
     if let (Some(batch), Some(message)) = (max_batch, max_message)
         && batch < message
     {
-        let says = format!(
-            "ingest.max_batch is {}; it must be at least ingest.max_message ({})",
-            value::shown_size(batch as u64),
-            value::shown_size(message as u64)
-        );
-        checking.problem(checking.place(&MAX_BATCH), says);
+        too_small(checking, (&MAX_BATCH, batch as u64), "", (&MAX_MESSAGE, message as u64));
     }
     let max_connections = checking.setting(&MAX_CONNECTIONS, |v| value::count(v, &(1..=65_536)));
     let header_timeout = checking.duration(&HEADER_TIMEOUT, 100, 300_000);
@@ -133,12 +128,7 @@ fn spool(checking: &mut Checking<'_>) -> Option<spool::Config> {
     if let (Some(size), Some(pending)) = (max_size, max_pending)
         && size < 2 * pending as u64
     {
-        let says = format!(
-            "spool.max_size is {}; it must be at least twice spool.max_pending ({})",
-            value::shown_size(size),
-            value::shown_size(pending as u64)
-        );
-        checking.problem(checking.place(&MAX_SIZE), says);
+        too_small(checking, (&MAX_SIZE, size), "twice ", (&MAX_PENDING, pending as u64));
     }
     Some(spool::Config {
         max_size: max_size?,
@@ -261,13 +251,26 @@ fn log(checking: &mut Checking<'_>) -> Option<LogConfig> {
 /// Otherwise no message of the permitted size could ever be kept.
 fn one_message_fits(checking: &mut Checking<'_>, max_message: usize, max_pending: usize) {
     if max_pending < 2 * max_message {
-        let says = format!(
-            "spool.max_pending is {}; it must be at least twice ingest.max_message ({})",
-            value::shown_size(max_pending as u64),
-            value::shown_size(max_message as u64)
-        );
-        checking.problem(checking.place(&MAX_PENDING), says);
+        let (pending, message) = (max_pending as u64, max_message as u64);
+        too_small(checking, (&MAX_PENDING, pending), "twice ", (&MAX_MESSAGE, message));
     }
+}
+
+/// A size that must be at least another one, or `times` that.
+fn too_small(
+    checking: &mut Checking<'_>,
+    (setting, found): (&Setting, u64),
+    times: &str,
+    (other, least): (&Setting, u64),
+) {
+    let says = format!(
+        "{} is {}; it must be at least {times}{} ({})",
+        setting.name,
+        value::shown_size(found),
+        other.name,
+        value::shown_size(least)
+    );
+    checking.problem(checking.place(setting), says);
 }
 
 /// Port 0 asks the system for any free port: no clash.

@@ -113,6 +113,7 @@ where
         let (mut place, mut bytes) = (0, 0);
         let mut until = Instant::now() + limits.time;
         loop {
+            let before = place;
             while let Some(frame) = framing.next().map_err(|NoLength| (place, no_length()))? {
                 match frame {
                     Frame::Message(message) => self.take(place, &message).await?,
@@ -124,6 +125,8 @@ where
                 }
                 place += 1;
                 tokio::task::coop::consume_budget().await;
+            }
+            if place > before {
                 until = Instant::now() + limits.time;
             }
             // What came with the last piece is not given up for it.
@@ -152,16 +155,19 @@ where
 
     /// Hands the message on; a refusal for now breaks the batch off.
     async fn take(&mut self, place: u64, message: &[u8]) -> Result<(), (u64, Problem)> {
-        let until = Instant::now() + self.limits.time;
+        let is_busy = |taken: &Result<_, Problem>| {
+            taken.as_ref().is_err_and(|problem| problem.reason == Reason::Busy)
+        };
         let mut taken = (self.append)(message);
-        while taken.as_ref().is_err_and(|problem| problem.reason == Reason::Busy)
-            && Instant::now() < until
-        {
-            // It may be this very batch that the disk has to catch up with; or others.
-            self.settle(0).await;
-            taken = (self.append)(message);
-            if taken.is_err() {
-                sleep(AGAIN).await;
+        if is_busy(&taken) {
+            let until = Instant::now() + self.limits.time;
+            while is_busy(&taken) && Instant::now() < until {
+                // It may be this very batch that the disk has to catch up with; or others.
+                self.settle(0).await;
+                taken = (self.append)(message);
+                if taken.is_err() {
+                    sleep(AGAIN).await;
+                }
             }
         }
         match taken {

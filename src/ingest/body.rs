@@ -58,9 +58,11 @@ where
     E: Display,
 {
     let read = async {
+        // All of it first: what undoes it holds more memory than the body, which may be slow.
+        let body = collect(body, limits).await?;
         match encoding {
-            Encoding::Identity | Encoding::Other => collect(body, limits).await,
-            Encoding::Gzip | Encoding::Zstd => unpack(body, encoding, limits).await,
+            Encoding::Identity | Encoding::Other => Ok(body),
+            Encoding::Gzip | Encoding::Zstd => unpack(&body, encoding, limits).await,
         }
     };
     // Most bodies came with their headers: then this never waits, and arms no timer.
@@ -73,18 +75,11 @@ pub(super) fn too_slow(limit: Duration) -> Problem {
     Problem::new(Reason::TooSlow, format!("a body may take {limit}"))
 }
 
-async fn unpack<S, B, E>(body: S, encoding: Encoding, limits: Limits) -> Result<Bytes, Problem>
-where
-    S: Stream<Item = Result<B, E>>,
-    B: Buf,
-    E: Display,
-{
-    // All of it first: what undoes it holds more memory than the body, which may be slow.
-    let packed = collect(body, limits).await?;
+async fn unpack(packed: &[u8], encoding: Encoding, limits: Limits) -> Result<Bytes, Problem> {
     // One more than it may have, to tell what is too large from what just fits.
     let most = limits.size as u64 + 1;
     let mut all = Vec::new();
-    let mut plain = encoding.undo(&packed[..]).take(most);
+    let mut plain = encoding.undo(packed).take(most);
     plain.read_to_end(&mut all).await.map_err(problem)?;
     if all.len() > limits.size { Err(limits.too_large()) } else { Ok(all.into()) }
 }

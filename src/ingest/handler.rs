@@ -62,7 +62,7 @@ pub(super) struct Handler {
     pub limits: Limits,
     /// Turns of the batches that are read at once.
     pub batches: Semaphore,
-    /// Bytes of JSON that may wait to be durable, of all batches together.
+    /// Bytes of JSON that may wait to be durable, of one batch.
     pub waiting: usize,
     pub writer: SpoolWriter,
     pub stats: Arc<Stats>,
@@ -79,15 +79,19 @@ impl Handler {
     ) -> Response {
         let started = Instant::now();
         let paths = self.endpoints.iter().map(|endpoint| &*endpoint.route.path);
-        let response = match self.limits.admit(&paths, &method, path, headers) {
+        let admitted = self.limits.admit(&paths, &method, path, headers);
+        // A batch takes as long as its client's link.
+        let timed = !matches!(admitted, Ok(Admitted { form: Form::Batch, .. }));
+        let response = match admitted {
             Ok(Admitted { place, form: Form::Message }) => {
-                let answered = self.message(place, headers, body, started).await;
-                self.stats.observe_request(started.elapsed());
-                answered
+                self.message(place, headers, body, started).await
             }
             Ok(Admitted { place, form: Form::Batch }) => self.batch(place, headers, body).await,
             Err(problem) => Err(problem),
         };
+        if timed {
+            self.stats.observe_request(started.elapsed());
+        }
         response.unwrap_or_else(|problem| self.refuse(problem))
     }
 
@@ -131,7 +135,7 @@ impl Handler {
         let limits = batch::Limits {
             message: message.size,
             batch: batch.size,
-            waiting: self.waiting / batch::AT_ONCE,
+            waiting: self.waiting,
             time: message.time,
         };
         let endpoint = &self.endpoints[place];

@@ -134,15 +134,14 @@ impl Server {
             message: body::Limits { size: config.max_message, what: "a message", time },
             batch: body::Limits { size: config.max_batch, what: "a batch", time },
         };
-        let stats_of_it = Arc::clone(&stats);
         let handler = Handler {
             endpoints,
             limits: bodies,
             batches: Semaphore::new(batch::AT_ONCE),
             // So that there is room for single messages, however many batches there are.
-            waiting: writer.max_pending() / 4,
+            waiting: writer.max_pending() / 4 / batch::AT_ONCE,
             writer,
-            stats: stats_of_it,
+            stats: Arc::clone(&stats),
         };
         let handler = Arc::new(handler);
         Ok(Self { listener, address, limits, handler, stats })

@@ -41,7 +41,7 @@ impl Stats {
         Reason::ALL.iter().zip(&self.rejected).map(|(reason, n)| (reason.label(), n.load(Relaxed)))
     }
 
-    /// From the end of a request's headers to the decision on its answer; of single messages.
+    /// From the end of a request's headers to the decision on its answer; batches aside.
     pub fn requests(&self) -> Snapshot {
         self.requests.snapshot()
     }

@@ -153,7 +153,7 @@ impl SpoolReader {
 
     /// How many records are published and not yet read, as far as is known.
     pub fn unread(&self) -> u64 {
-        let published = self.shared.published();
+        let published = self.end();
         let books = lock(&self.shared.books);
         published.since(self.position) - books.progress.in_doubt(self.position, published)
     }

@@ -382,7 +382,7 @@ pub const FOLLOWER: i32 = 9;
 const STARTED: &str = "Kafka Server started";
 
 /// What was never written of a file takes no room in the copy either.
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     let copied = Command::new("cp").args(["-a", "--sparse=always"]).args([from, to]).status();
     assert!(copied.unwrap().success());
 }

@@ -183,10 +183,7 @@ fn each_of_three_brokers_is_killed_and_leaders_move_and_nothing_is_lost_or_out_o
         provoked: "each of three brokers killed in turn, and made leader again",
         status,
         log: site.log().lines().map(without_time).collect(),
-        sent: compared.acknowledged,
-        delivered: compared.distinct,
-        repeated: compared.read - compared.distinct,
-        lost: compared.acknowledged.saturating_sub(compared.distinct),
+        compared: vec![compared],
         memory,
         back_after: longest,
     }

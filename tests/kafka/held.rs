@@ -103,17 +103,13 @@ fn a_topic_that_is_denied_while_the_service_is_killed_holds_up_no_other_and_lose
         mb(memory)
     );
     println!("the first of them {:.1} s after the grant", back_after.as_secs_f64());
-    let (distinct, read) = (of_free.distinct + of_denied.distinct, of_free.read + of_denied.read);
     assert_eq!(to_free.count(Fate::Acknowledged), of_free.acknowledged);
     Row {
         failure: "one of two topics denied",
         provoked: "Write denied to one topic, the service killed again and again, granted",
         status: vec![status.sentence],
         log: Vec::new(),
-        sent: acknowledged,
-        delivered: distinct,
-        repeated: read - distinct,
-        lost: 0,
+        compared: vec![of_free, of_denied],
         memory,
         back_after,
     }

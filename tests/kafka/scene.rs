@@ -167,10 +167,7 @@ impl Scene {
             provoked: self.provoked,
             status: self.status,
             log,
-            sent: acknowledged,
-            delivered: compared.distinct,
-            repeated: compared.read - compared.distinct,
-            lost: acknowledged - compared.distinct,
+            compared: vec![compared],
             memory,
             back_after: self.back_after.expect("the cause ended"),
         }

@@ -2,6 +2,7 @@
 //!
 //! Every row is printed as it is added, and `target/kafka/failures.md` holds all rows of this run.
 
+use crate::support::witness::Comparison;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
@@ -18,12 +19,8 @@ pub struct Row {
     pub status: Vec<String>,
     /// What the service logged from the start of the scene to its end, without the times.
     pub log: Vec<String>,
-    /// What was acknowledged.
-    pub sent: u64,
-    /// Different ones of these that the consumer read.
-    pub delivered: u64,
-    pub repeated: u64,
-    pub lost: u64,
+    /// What was acknowledged and read, by each consumer.
+    pub compared: Vec<Comparison>,
     /// The most memory that the service ever had.
     pub memory: u64,
     /// From the end of the cause until something acknowledged after it was read.
@@ -40,7 +37,12 @@ static ROWS: Mutex<BTreeMap<&str, String>> = Mutex::new(BTreeMap::new());
 
 impl Row {
     pub fn add(&self) {
-        let Self { failure, provoked, sent, delivered, repeated, lost, .. } = self;
+        let Self { failure, provoked, compared, .. } = self;
+        let sum = |of: fn(&Comparison) -> u64| compared.iter().map(of).sum::<u64>();
+        let (sent, delivered) = (sum(|c| c.acknowledged), sum(|c| c.distinct));
+        let repeated = sum(|c| c.read) - delivered;
+        // What was never answered may have been read as well.
+        let lost = sent.saturating_sub(delivered);
         let (status, log) = (self.status.join("<br>"), self.log.join("<br>"));
         let (memory, back) = (crate::support::mb(self.memory), self.back_after.as_secs_f64());
         let line = format!(

@@ -71,10 +71,7 @@ fn expired_tickets_a_kdc_that_was_away_and_a_new_keytab_cost_nothing_and_need_no
         provoked: "stopped until the tickets have expired, started again; then a new keytab",
         status: vec![sentence],
         log: log.lines().map(without_time).collect(),
-        sent: compared.acknowledged,
-        delivered: compared.distinct,
-        repeated: compared.read - compared.distinct,
-        lost: compared.acknowledged - compared.distinct,
+        compared: vec![compared],
         memory,
         back_after,
     }

@@ -163,7 +163,7 @@ impl Fixture {
     fn ours(&self) -> Result<String, ConvertError> {
         let bytes = BASE64_STANDARD.decode(&self.message).unwrap();
         let mut json = Vec::new();
-        Converter::new(MESSAGE, Some("device_id")).unwrap().convert(&bytes, &mut json)?;
+        Converter::built_in(Some("device_id")).unwrap().convert(&bytes, &mut json)?;
         Ok(String::from_utf8(json).unwrap())
     }
 

@@ -39,7 +39,7 @@ impl Vehicles {
         let mut random = fastrand::Rng::with_seed(7);
         let positions = (0..50).map(|_| (48.0 + random.f64() / 10.0, 11.0 + random.f64() / 10.0));
         let positions = positions.collect();
-        let converter = Converter::new(MESSAGE, Some("device_id")).unwrap();
+        let converter = Converter::built_in(Some("device_id")).unwrap();
         Self { random, converter, positions, sequence: 0 }
     }
 

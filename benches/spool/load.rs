@@ -26,7 +26,7 @@ pub struct Load {
 
 impl Load {
     pub fn new() -> Self {
-        let converter = Converter::new(MESSAGE, Some("device_id")).expect("the built-in message");
+        let converter = Converter::built_in(Some("device_id")).expect("the built-in message");
         let mut vehicles = fleet::vehicles(500, 7);
         let start = SystemTime::now();
         let pool = (0..POOL).map(|place| {

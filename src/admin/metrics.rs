@@ -29,6 +29,8 @@ pub struct Input {
     pub commits: histogram::Snapshot,
     /// From the head of a request until its answer.
     pub requests: histogram::Snapshot,
+    /// Fields of messages that their schemas do not know.
+    pub unknown_fields: u64,
     /// From handing a record to Kafka until its delivery report.
     pub deliveries: histogram::Snapshot,
 }
@@ -73,6 +75,12 @@ fn records(text: &mut Text, status: &Snapshot, input: &Input) {
     for (reason, count) in &status.ingest.rejected {
         rejected.sample(&[("reason", reason)], *count);
     }
+    text.family(
+        Kind::Counter,
+        "waystation_unknown_fields_total",
+        "Fields that the operator's schemas do not know, left out of the JSON, since the process started.",
+    )
+    .sample(&[], input.unknown_fields);
     let mut ledger = text.family(
         Kind::Gauge,
         "waystation_ledger_records",

@@ -280,6 +280,7 @@ impl Source for Facts {
             last_delivery: look.last_delivery,
             commits: depth.commits,
             requests: self.stats.requests(),
+            unknown_fields: self.stats.unknown_fields(),
             deliveries: look.durations,
         }
     }

@@ -5,8 +5,10 @@
 //! and answers with the property or setting that is wrong and a sentence.
 //! `checked.rs` turns that into file and line. It does not know where values came from.
 
-use super::schema::{ROUTE_KEY, ROUTE_MESSAGE, Setting};
-use crate::convert::{Converter, SchemaError};
+use super::schema::{
+    ROUTE_DESCRIPTOR_SET, ROUTE_KEY, ROUTE_MESSAGE, ROUTE_PROTO, ROUTE_TIMESTAMP, Setting,
+};
+use crate::convert::{Converter, Fields, SchemaError, Source};
 use crate::forward;
 use crate::ingest::RouteConfig;
 use std::collections::BTreeMap;
@@ -66,12 +68,19 @@ pub fn rehearse(config: &forward::Config) -> Vec<forward::Obstacle> {
     config.rehearse()
 }
 
-/// What is wrong with a route's message or key, if anything.
+/// What is wrong with a route's schema, message or fields, if anything.
 pub fn route(route: &RouteConfig) -> Option<RouteObjection> {
-    let error = Converter::new(&route.message, route.key.as_deref()).err()?;
-    let setting = match error {
-        SchemaError::UnknownMessage { .. } => &ROUTE_MESSAGE,
-        _ => &ROUTE_KEY,
+    let RouteConfig { source, message, key, timestamp, .. } = route;
+    let tried = |key, time| Converter::new(source, message, Fields { key, time }).err();
+    let (error, field) = match tried(key.as_deref(), None) {
+        Some(error) => (error, &ROUTE_KEY),
+        None => (tried(None, timestamp.as_deref())?, &ROUTE_TIMESTAMP),
+    };
+    let setting = match (&error, source) {
+        (SchemaError::UnknownMessage { .. } | SchemaError::Unsupported { .. }, _) => &ROUTE_MESSAGE,
+        (SchemaError::UnknownField { .. } | SchemaError::WrongField { .. }, _) => field,
+        (_, Source::DescriptorSet(_)) => &ROUTE_DESCRIPTOR_SET,
+        _ => &ROUTE_PROTO,
     };
     Some(RouteObjection { setting, says: error.to_string() })
 }

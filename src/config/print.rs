@@ -58,14 +58,21 @@ fn entry(out: &mut String, setting: &Setting, values: &Values, default: Option<V
 }
 
 fn line(out: &mut String, key: &str, value: &Value, from: &str) {
-    let value = match value {
+    // Writing to a String cannot fail.
+    let _ = writeln!(out, "{key} = {}  # {from}", written(value));
+}
+
+fn written(value: &Value) -> String {
+    match value {
         Value::Text(text) => toml::Value::from(text.as_str()).to_string(),
         Value::Number(digits) => digits.clone(),
         Value::Flag(flag) => flag.to_string(),
+        Value::List(values) => {
+            let values: Vec<_> = values.iter().map(written).collect();
+            format!("[{}]", values.join(", "))
+        }
         Value::Other(kind) => format!("{kind:?}"),
-    };
-    // Writing to a String cannot fail.
-    let _ = writeln!(out, "{key} = {value}  # {from}");
+    }
 }
 
 fn kafka(out: &mut String, properties: &BTreeMap<String, Found>) {

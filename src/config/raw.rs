@@ -236,7 +236,9 @@ fn plain(value: &DeValue<'_>) -> Value {
         DeValue::Boolean(flag) => Value::Flag(*flag),
         DeValue::Float(_) => Value::Other("a number with a fraction"),
         DeValue::Datetime(_) => Value::Other("a date or time"),
-        DeValue::Array(_) => Value::Other("an array"),
+        DeValue::Array(values) => {
+            Value::List(values.iter().map(|value| plain(value.get_ref())).collect())
+        }
         DeValue::Table(_) => Value::Other("a table"),
     }
 }

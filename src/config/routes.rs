@@ -7,10 +7,18 @@ use super::checking::Checking;
 use super::parts;
 use super::problem::Place;
 use super::raw::{RawRoute, Values};
-use super::schema::{BUILT_IN_MESSAGE, ROUTE_KEY, ROUTE_MESSAGE, ROUTE_PATH, ROUTE_TOPIC, Setting};
+use super::schema::{
+    BUILT_IN_MESSAGE, ROUTE_DESCRIPTOR_SET, ROUTE_INCLUDE, ROUTE_KEY, ROUTE_MESSAGE, ROUTE_PATH,
+    ROUTE_PROTO, ROUTE_TIMESTAMP, ROUTE_TOPIC, Setting,
+};
 use super::value::{self, Value};
+use crate::convert::Source;
 use crate::ingest::RouteConfig;
 use crate::record::Route;
+use std::path::PathBuf;
+
+/// What stands for the time of reception.
+const RECEIVED: &str = "received";
 
 /// The routes as written, or the default one.
 pub fn check(checking: &mut Checking<'_>) -> Vec<RouteConfig> {
@@ -20,8 +28,10 @@ pub fn check(checking: &mut Checking<'_>) -> Vec<RouteConfig> {
         return vec![RouteConfig {
             path: text(&ROUTE_PATH),
             topic: text(&ROUTE_TOPIC),
+            source: Source::BuiltIn,
             message: text(&ROUTE_MESSAGE),
             key: Some(text(&ROUTE_KEY)),
+            timestamp: None,
         }];
     }
     raw.routes.iter().filter_map(|route| check_one(checking, route)).collect()
@@ -50,17 +60,57 @@ fn check_one(checking: &mut Checking<'_>, raw: &RawRoute) -> Option<RouteConfig>
     let topic = read(&ROUTE_TOPIC, Route::legal_topic);
     let message = read(&ROUTE_MESSAGE, legal_message);
     let key = read(&ROUTE_KEY, legal_key);
-    let (message, key) = (message?, key?);
+    let timestamp = read(&ROUTE_TIMESTAMP, legal_time);
+    let source = source(checking, raw);
+    let (message, key, source) = (message?, key?, source?);
     // The default key is a field of the built-in message; another message may not have it.
     let key_is_meant = raw.values.contains_key(ROUTE_KEY.name) || message == BUILT_IN_MESSAGE;
     let key = (key_is_meant && !key.is_empty()).then_some(key);
-    let route = RouteConfig { path: path?, topic: topic?, message, key };
+    // No field can be called so where this is not meant: it would have been written as a path.
+    let timestamp = timestamp.filter(|path| path != RECEIVED);
+    let route = RouteConfig { path: path?, topic: topic?, source, message, key, timestamp };
     if let Some(objection) = parts::route(&route) {
         let refused = |_: &Value| Err::<(), _>(objection.says);
         let place = place(raw, objection.setting);
         checking.value(&raw.values, objection.setting, place, refused);
     }
     Some(route)
+}
+
+/// Where the message's schema comes from.
+fn source(checking: &mut Checking<'_>, raw: &RawRoute) -> Option<Source> {
+    let mut read = |setting: &Setting| {
+        let is_written = raw.values.contains_key(setting.name);
+        let paths = || checking.value(&raw.values, setting, place(raw, setting), value::paths);
+        is_written.then(paths)
+    };
+    let (proto, include, set) = (read(&ROUTE_PROTO), read(&ROUTE_INCLUDE), read(&ROUTE_DESCRIPTOR_SET));
+    let mut wrong = |setting: &Setting, says: &str| {
+        let says = format!("{} {says}", setting.name);
+        checking.problem(place(raw, setting), says);
+        None
+    };
+    if include.is_some() && proto.is_none() {
+        return wrong(&ROUTE_INCLUDE, "is where the imports of route.proto are; this route has no proto");
+    }
+    let own = if proto.is_some() { &ROUTE_PROTO } else { &ROUTE_DESCRIPTOR_SET };
+    if (proto.is_some() || set.is_some()) && !raw.values.contains_key(ROUTE_MESSAGE.name) {
+        return wrong(own, "needs the message's full name beside it, such as message = \"fleet.Trip\"");
+    }
+    match (proto, set) {
+        (Some(_), Some(_)) => {
+            wrong(&ROUTE_DESCRIPTOR_SET, "and route.proto both name a schema; one of them is enough")
+        }
+        (Some(files), None) => {
+            let include = include.unwrap_or_else(|| Some(Vec::new()))?;
+            Some(Source::Proto { files: files?, include })
+        }
+        (None, Some(paths)) => match <[PathBuf; 1]>::try_from(paths?) {
+            Ok([path]) => Some(Source::DescriptorSet(path)),
+            Err(_) => wrong(&ROUTE_DESCRIPTOR_SET, "takes one file"),
+        },
+        (None, None) => Some(Source::BuiltIn),
+    }
 }
 
 fn place(raw: &RawRoute, setting: &Setting) -> Place {
@@ -99,6 +149,13 @@ fn legal_key(key: &str) -> Result<(), String> {
     }
     Err("it takes a field's path, such as \"device_id\" or \"header.vehicle\", or \"\" for none"
         .into())
+}
+
+fn legal_time(path: &str) -> Result<(), String> {
+    if identifiers(path) {
+        return Ok(());
+    }
+    Err(format!("it takes {RECEIVED:?}, or the path of a field such as \"fix_time\""))
 }
 
 fn identifiers(path: &str) -> bool {

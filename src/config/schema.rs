@@ -102,11 +102,24 @@ pub const BUILT_IN_MESSAGE: &str = "tutorial.REALTIMEGPS";
 pub const ROUTE_PATH: Setting = Setting::new("route.path", "/endpoint");
 pub const ROUTE_TOPIC: Setting = Setting::new("route.topic", "test");
 pub const ROUTE_MESSAGE: Setting = Setting::new("route.message", BUILT_IN_MESSAGE);
+pub const ROUTE_PROTO: Setting = Setting { name: "route.proto", default: None };
+pub const ROUTE_INCLUDE: Setting = Setting { name: "route.include", default: None };
+pub const ROUTE_DESCRIPTOR_SET: Setting = Setting { name: "route.descriptor_set", default: None };
 pub const ROUTE_KEY: Setting = Setting::new("route.key", "device_id");
+pub const ROUTE_TIMESTAMP: Setting = Setting::new("route.timestamp", "received");
 
 /// The settings of a `[[route]]`. Together the defaults are the one route that there is
 /// when none is written; a route that is written must name its path and its topic.
-pub const ROUTE_SETTINGS: [&Setting; 4] = [&ROUTE_PATH, &ROUTE_TOPIC, &ROUTE_MESSAGE, &ROUTE_KEY];
+pub const ROUTE_SETTINGS: [&Setting; 8] = [
+    &ROUTE_PATH,
+    &ROUTE_TOPIC,
+    &ROUTE_MESSAGE,
+    &ROUTE_PROTO,
+    &ROUTE_INCLUDE,
+    &ROUTE_DESCRIPTOR_SET,
+    &ROUTE_KEY,
+    &ROUTE_TIMESTAMP,
+];
 
 /// The tables, in the order in which they are printed.
 pub const TABLES: [&str; 9] =

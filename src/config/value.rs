@@ -7,6 +7,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// A value as it stands in the file. Nothing can be in a file that has no place here.
@@ -16,6 +17,8 @@ pub enum Value {
     /// Decimal digits with an optional sign: a number may be larger than any type.
     Number(String),
     Flag(bool),
+    /// Several in brackets.
+    List(Vec<Value>),
     /// What no setting takes, by its name: `an array`.
     Other(&'static str),
 }
@@ -31,6 +34,10 @@ impl fmt::Display for Value {
             Self::Number(digits) if digits.len() > 40 => write!(f, "{}...", &digits[..40]),
             Self::Number(digits) => f.write_str(digits),
             Self::Flag(flag) => flag.fmt(f),
+            Self::List(values) => {
+                let shown: Vec<_> = values.iter().map(Self::to_string).collect();
+                write!(f, "[{}]", shown.join(", "))
+            }
             Self::Other(kind) => f.write_str(kind),
         }
     }
@@ -55,6 +62,22 @@ pub fn text(value: &Value) -> Result<&str, String> {
         Value::Text(text) => Ok(text),
         _ => Err("it takes a text in quotes".into()),
     }
+}
+
+/// Absolute paths, or one: a service has no directory of its own.
+pub fn paths(value: &Value) -> Result<Vec<PathBuf>, String> {
+    let values = match value {
+        Value::List(values) => values.as_slice(),
+        one => std::slice::from_ref(one),
+    };
+    let path = |value: &Value| match value {
+        Value::Text(text) => Some(PathBuf::from(text)).filter(|path| path.is_absolute()),
+        _ => None,
+    };
+    let paths: Option<Vec<_>> = values.iter().map(path).collect();
+    paths
+        .filter(|paths| !paths.is_empty())
+        .ok_or_else(|| "it takes absolute paths, such as [\"/etc/waystation/proto/fleet.proto\"]".into())
 }
 
 /// A number of bytes, with or without a unit.

@@ -5,7 +5,8 @@
 //! here: the tests compare the two.
 
 use super::message::{Event, FixType, MESSAGE, RealtimeGps};
-use super::{ConvertError, SchemaError, check, json};
+use super::schema::SchemaError;
+use super::{ConvertError, Converted, check, json};
 use prost::Message;
 
 /// A field whose value can be a Kafka key.
@@ -50,8 +51,26 @@ const FIELDS: [(&str, Field); 16] = [
 ];
 
 /// The fields that hold more than one value, and what they are.
-const COMPOSITES: [(&str, &str); 2] =
-    [("fix_time", "a message (a timestamp)"), ("attributes", "a map")];
+const COMPOSITES: [(&str, &str); 2] = [(TIME, "a message"), ("attributes", "a map")];
+
+/// The one field that is a point in time.
+const TIME: &str = "fix_time";
+
+/// Whether the field called `name` is a point in time.
+pub(super) fn time(name: &str) -> Result<(), SchemaError> {
+    if name == TIME {
+        return Ok(());
+    }
+    let (message, wanted) = (MESSAGE.to_owned(), "a google.protobuf.Timestamp");
+    if FIELDS.iter().any(|(known, _)| *known == name) {
+        return Err(wrong(name, "a single value", wanted));
+    }
+    Err(SchemaError::UnknownField { message, found: name.to_owned(), nearest: TIME.to_owned() })
+}
+
+fn wrong(name: &str, kind: &'static str, wanted: &'static str) -> SchemaError {
+    SchemaError::WrongField { message: MESSAGE.to_owned(), field: name.to_owned(), kind, wanted }
+}
 
 impl Field {
     /// The field called `name`.
@@ -59,13 +78,13 @@ impl Field {
         if let Some((_, field)) = FIELDS.iter().find(|(known, _)| *known == name) {
             return Ok(*field);
         }
-        let message = MESSAGE.to_owned();
         if let Some((_, kind)) = COMPOSITES.iter().find(|(known, _)| *known == name) {
-            return Err(SchemaError::NotScalar { message, field: name.to_owned(), kind });
+            return Err(wrong(name, kind, "a single value (a number, a text, an enum)"));
         }
         let near = |known: &str| strsim::damerau_levenshtein(known, name);
         let nearest = FIELDS.iter().map(|(known, _)| *known).min_by_key(|known| near(known));
         let nearest = nearest.unwrap_or_default().to_owned();
+        let message = MESSAGE.to_owned();
         Err(SchemaError::UnknownField { message, found: name.to_owned(), nearest })
     }
 
@@ -124,15 +143,17 @@ fn event_name(value: i32) -> Option<&'static str> {
 pub(super) fn convert(
     bytes: &[u8],
     key: Option<Field>,
+    time: bool,
     json: &mut Vec<u8>,
-) -> Result<Option<Vec<u8>>, ConvertError> {
+) -> Result<Converted, ConvertError> {
     let mut message = RealtimeGps::decode(bytes).map_err(|error| ConvertError::Malformed {
         message: MESSAGE.to_owned(),
         why: error.to_string(),
     })?;
     check::check(&message)?;
     write(&message, json);
-    Ok(key.and_then(|key| key.take(&mut message)))
+    let time = message.fix_time.filter(|_| time);
+    Ok(Converted { key: key.and_then(|key| key.take(&mut message)), time, unknown_fields: 0 })
 }
 
 /// What stands before a value: the comma, the name and the colon.
@@ -180,7 +201,7 @@ fn write(message: &RealtimeGps, out: &mut Vec<u8>) {
         out.extend_from_slice(name!("attributes"));
         attributes(out, message);
     }
-    close(out, start);
+    json::close(out, start);
 }
 
 fn attributes(out: &mut Vec<u8>, message: &RealtimeGps) {
@@ -191,17 +212,7 @@ fn attributes(out: &mut Vec<u8>, message: &RealtimeGps) {
         out.push(b':');
         json::string(out, value);
     }
-    close(out, start);
-}
-
-/// Makes an object of the members written since `start`: each stands behind a comma, and
-/// the first one's place is where the brace belongs.
-fn close(out: &mut Vec<u8>, start: usize) {
-    match out.get_mut(start) {
-        Some(comma) => *comma = b'{',
-        None => out.push(b'{'),
-    }
-    out.push(b'}');
+    json::close(out, start);
 }
 
 /// Appends a field that the message may leave unset; a 0 that was set is written.

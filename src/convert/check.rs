@@ -62,13 +62,14 @@ fn not_negative(field: &'static str, value: Option<f32>) -> Result<(), ConvertEr
 }
 
 fn invalid(field: &'static str, found: String, expected: &'static str) -> ConvertError {
-    ConvertError::Invalid { field, found, expected }
+    ConvertError::Invalid { field: field.into(), found, expected }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::Timestamp;
     use super::*;
+    use std::borrow::Cow;
 
     fn message() -> RealtimeGps {
         RealtimeGps { device_id: "t-1".into(), ..RealtimeGps::default() }
@@ -80,7 +81,7 @@ mod tests {
         change(&mut message);
         match check(&message) {
             Ok(()) => None,
-            Err(ConvertError::Invalid { field, .. }) => Some(field),
+            Err(ConvertError::Invalid { field: Cow::Borrowed(field), .. }) => Some(field),
             Err(other) => panic!("{other}"),
         }
     }

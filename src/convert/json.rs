@@ -128,6 +128,16 @@ pub(super) fn big_integer(out: &mut Vec<u8>, number: impl itoa::Integer) {
     out.push(b'"');
 }
 
+/// Makes an object of the members written since `start`: each stands behind a comma, and
+/// the first one's place is where the brace belongs.
+pub(super) fn close(out: &mut Vec<u8>, start: usize) {
+    match out.get_mut(start) {
+        Some(comma) => *comma = b'{',
+        None => out.push(b'{'),
+    }
+    out.push(b'}');
+}
+
 /// Appends `true` or `false`.
 pub(super) fn boolean(out: &mut Vec<u8>, value: bool) {
     out.extend_from_slice(if value { b"true" } else { b"false" });

@@ -12,9 +12,10 @@
 //! The same bytes always give the same line. This folder deliberately knows nothing of HTTP
 //! (which status an error means), of the disk, or of Kafka.
 //!
-//! - `message.rs`: the built-in message as structs
-//! - `builtin.rs`: its JSON and its key
-//! - `check.rs`: which of its values are impossible
+//! - `schema.rs`: where a message's schema comes from
+//! - `message.rs`: the built-in message as structs; `builtin.rs`: its JSON and the fields wanted of it;
+//!   `check.rs`: which of its values are impossible
+//! - `own/`: messages of the operator's own schemas
 //! - `json.rs`: how single values are written
 //! - `timestamp.rs`: points in time, as protobuf counts them and as people read them
 //!
@@ -24,38 +25,56 @@ mod builtin;
 mod check;
 mod json;
 mod message;
+mod own;
+mod schema;
 #[cfg(test)]
 mod tests;
 mod timestamp;
 
 pub use message::{Event, FixType, MESSAGE, RealtimeGps};
+pub use schema::{ProtoError, SchemaError, Source};
 pub use timestamp::Timestamp;
+
+use own::Own;
+use std::borrow::Cow;
+
+/// Bytes of a message, at most: beyond any that is received, and few enough for places of 32 bits.
+const LONGEST_MESSAGE: usize = 64 << 20;
 
 /// Converts the messages of one route. Cheap to share by reference; it holds no state.
 #[derive(Debug)]
 pub struct Converter {
-    schema: Schema,
+    way: Way,
 }
 
-/// Where the meaning of the bytes comes from.
 #[derive(Debug)]
-enum Schema {
-    Builtin { key: Option<builtin::Field> },
+enum Way {
+    /// By the code that was generated for the built-in message.
+    BuiltIn { key: Option<builtin::Field>, time: bool },
+    /// By tables that were made of its schema at the start.
+    Own(Box<Own>),
 }
 
-/// Why a route's message or key cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SchemaError {
-    /// There is no such message.
-    #[error("no message {found:?} is known; {MESSAGE:?} is built in")]
-    UnknownMessage { found: String },
-    /// The message has no such field.
-    #[error("the message {message} has no field {found:?}; did you mean {nearest:?}?")]
-    UnknownField { message: String, found: String, nearest: String },
-    /// The field's value is no single value, such as a map.
-    #[error("the field {field:?} of the message {message} cannot be a key: it is {kind}")]
-    NotScalar { message: String, field: String, kind: &'static str },
+/// The fields of a message that are wanted for themselves, by their paths (`header.vehicle`).
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Fields<'a> {
+    /// A single value: the Kafka key.
+    pub key: Option<&'a str>,
+    /// A `google.protobuf.Timestamp`: the event time.
+    pub time: Option<&'a str>,
+}
+
+/// What a message says besides its JSON.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Converted {
+    /// The text of the key field's value, without quotes. `None` when no key is wanted, or when the
+    /// message leaves that field unset.
+    pub key: Option<Vec<u8>>,
+    /// The event time, likewise.
+    pub time: Option<Timestamp>,
+    /// Fields that the schema does not know, and that are left out. Of the built-in message they are not
+    /// counted.
+    pub unknown_fields: u64,
 }
 
 /// Why a message was not converted.
@@ -68,36 +87,42 @@ pub enum ConvertError {
     /// The message can be read, and says something impossible.
     #[error("{field} is {found}; it must be {expected}")]
     Invalid {
-        /// The field's name in the schema, such as `latitude`.
-        field: &'static str,
+        /// The field's path in the schema, such as `latitude`.
+        field: Cow<'static, str>,
         found: String,
         expected: &'static str,
     },
+    /// The message, or its JSON, is longer than any that is kept.
+    #[error("the JSON of the {message} message is too long")]
+    TooLong { message: String },
 }
 
 impl Converter {
-    /// A converter for the messages called `message` (with its package: `tutorial.REALTIMEGPS`),
-    /// whose Kafka key is the value of the field `key`, named as in the schema.
-    pub fn new(message: &str, key: Option<&str>) -> Result<Self, SchemaError> {
-        if message != MESSAGE {
-            return Err(SchemaError::UnknownMessage { found: message.to_owned() });
-        }
-        let key = key.map(builtin::Field::named).transpose()?;
-        Ok(Self { schema: Schema::Builtin { key } })
+    /// A converter for the built-in message, whose Kafka key is the value of that field.
+    pub fn built_in(key: Option<&str>) -> Result<Self, SchemaError> {
+        Self::new(&Source::BuiltIn, MESSAGE, Fields { key, time: None })
     }
 
-    /// Appends the JSON of `message` to `json`, without a line end, and returns the key: the
-    /// text of the key field's value, without quotes. `None` when the route has no key, or
-    /// when the message leaves that field unset.
+    /// A converter for the messages called `message` (with its package: `tutorial.REALTIMEGPS`) in a
+    /// schema. Reads the schema's files.
+    pub fn new(source: &Source, message: &str, fields: Fields<'_>) -> Result<Self, SchemaError> {
+        let way = match schema::message(source, message)? {
+            Some(descriptor) => Way::Own(Box::new(Own::new(&descriptor, fields)?)),
+            None => Way::BuiltIn {
+                key: fields.key.map(builtin::Field::named).transpose()?,
+                time: fields.time.map(builtin::time).transpose()?.is_some(),
+            },
+        };
+        Ok(Self { way })
+    }
+
+    /// Appends the JSON of `message` to `json`, without a line end.
     ///
     /// After an error nothing was appended.
-    pub fn convert(
-        &self,
-        message: &[u8],
-        json: &mut Vec<u8>,
-    ) -> Result<Option<Vec<u8>>, ConvertError> {
-        match self.schema {
-            Schema::Builtin { key } => builtin::convert(message, key, json),
+    pub fn convert(&self, message: &[u8], json: &mut Vec<u8>) -> Result<Converted, ConvertError> {
+        match &self.way {
+            Way::BuiltIn { key, time } => builtin::convert(message, *key, *time, json),
+            Way::Own(own) => own.convert(message, json),
         }
     }
 }

@@ -9,8 +9,8 @@ const SCHEMA: &str = include_str!("../../proto/realtime_gps.proto");
 
 fn converted(bytes: &[u8]) -> Result<(String, Option<Vec<u8>>), ConvertError> {
     let mut json = Vec::new();
-    let key = Converter::new(MESSAGE, Some("device_id")).unwrap().convert(bytes, &mut json)?;
-    Ok((String::from_utf8(json).unwrap(), key))
+    let converted = Converter::built_in(Some("device_id")).unwrap().convert(bytes, &mut json)?;
+    Ok((String::from_utf8(json).unwrap(), converted.key))
 }
 
 fn line(message: &RealtimeGps) -> String {
@@ -152,15 +152,15 @@ fn every_single_value_of_the_schema_can_be_the_key() {
     ];
     let bytes = full().encode_to_vec();
     for (field, expected) in keys {
-        let converter = Converter::new(MESSAGE, Some(field)).unwrap();
-        let key = converter.convert(&bytes, &mut Vec::new()).unwrap().unwrap();
+        let converter = Converter::built_in(Some(field)).unwrap();
+        let key = converter.convert(&bytes, &mut Vec::new()).unwrap().key.unwrap();
         assert_eq!(String::from_utf8(key).unwrap(), expected, "{field}");
     }
     let others = ["fix_time", "attributes"];
     assert_eq!(keys.len() + others.len(), schema_fields().len());
     for field in others {
-        let error = Converter::new(MESSAGE, Some(field)).unwrap_err();
-        assert!(matches!(error, SchemaError::NotScalar { .. }), "{error}");
+        let error = Converter::built_in(Some(field)).unwrap_err();
+        assert!(matches!(error, SchemaError::WrongField { .. }), "{error}");
     }
 }
 
@@ -168,8 +168,8 @@ fn every_single_value_of_the_schema_can_be_the_key() {
 fn a_record_without_the_key_field_has_no_key() {
     let bytes = RealtimeGps { device_id: "t".into(), ..RealtimeGps::default() }.encode_to_vec();
     for key in [None, Some("vehicle_id"), Some("latitude"), Some("event"), Some("sequence")] {
-        let converter = Converter::new(MESSAGE, key).unwrap();
-        assert_eq!(converter.convert(&bytes, &mut Vec::new()), Ok(None), "{key:?}");
+        let converter = Converter::built_in(key).unwrap();
+        assert_eq!(converter.convert(&bytes, &mut Vec::new()).unwrap().key, None, "{key:?}");
     }
 }
 
@@ -178,14 +178,14 @@ fn an_unknown_key_is_refused_with_the_nearest_name() {
     for (wrong, right) in
         [("deviceId", "device_id"), ("sped", "speed"), ("vehicleid", "vehicle_id")]
     {
-        let error = Converter::new(MESSAGE, Some(wrong)).unwrap_err().to_string();
+        let error = Converter::built_in(Some(wrong)).unwrap_err().to_string();
         assert!(error.contains(&format!("did you mean {right:?}")), "{error}");
     }
 }
 
 #[test]
 fn an_unknown_message_is_refused() {
-    let error = Converter::new("fleet.Position", None).unwrap_err().to_string();
+    let error = Converter::new(&Source::BuiltIn, "fleet.Position", Fields::default()).unwrap_err().to_string();
     assert!(error.contains("fleet.Position") && error.contains(MESSAGE), "{error}");
 }
 
@@ -195,7 +195,7 @@ fn what_cannot_be_read_is_malformed_and_appends_nothing() {
     let cut = &full[..full.len() - 1];
     for bytes in [cut, b"{\"deviceId\":\"t\"}", b"\x0a\x02\xff\xfe", b"\x0a\x05abc", b"\x08\x01"] {
         let mut json = b"kept".to_vec();
-        let error = Converter::new(MESSAGE, None).unwrap().convert(bytes, &mut json).unwrap_err();
+        let error = Converter::built_in(None).unwrap().convert(bytes, &mut json).unwrap_err();
         assert!(matches!(error, ConvertError::Malformed { .. }), "{error}");
         assert_eq!(json, b"kept");
     }
@@ -206,7 +206,7 @@ fn what_is_impossible_is_invalid_and_appends_nothing() {
     // No bytes at all are the message with nothing set: there is no device in it.
     for bytes in [vec![], RealtimeGps { latitude: Some(91.0), ..full() }.encode_to_vec()] {
         let mut json = Vec::new();
-        let error = Converter::new(MESSAGE, None).unwrap().convert(&bytes, &mut json).unwrap_err();
+        let error = Converter::built_in(None).unwrap().convert(&bytes, &mut json).unwrap_err();
         assert!(matches!(error, ConvertError::Invalid { .. }), "{error}");
         assert!(json.is_empty());
     }
@@ -216,7 +216,7 @@ fn what_is_impossible_is_invalid_and_appends_nothing() {
 fn the_line_is_appended_to_what_is_there() {
     let mut json = b"x".to_vec();
     let bytes = full().encode_to_vec();
-    Converter::new(MESSAGE, None).unwrap().convert(&bytes, &mut json).unwrap();
+    Converter::built_in(None).unwrap().convert(&bytes, &mut json).unwrap();
     assert_eq!(json, format!("x{FULL}").into_bytes());
 }
 

@@ -244,8 +244,8 @@ fn entry(place: u64, problem: &Problem) -> Value {
         "reason": problem.reason.label(),
         "detail": problem.detail,
     });
-    if let Some(field) = problem.field {
-        entry["field"] = field.into();
+    if let Some(field) = &problem.field {
+        entry["field"] = field.as_ref().into();
     }
     entry
 }

@@ -10,7 +10,7 @@ use super::body;
 use super::problem::{Problem, Reason};
 use super::stats::Stats;
 use super::{BindError, RouteConfig};
-use crate::convert::Converter;
+use crate::convert::{Converter, Fields, Timestamp};
 use crate::record::{Millis, NewRecord, Reception, Route};
 use crate::spool::{Append, SpoolWriter};
 use bytes::Buf;
@@ -47,8 +47,9 @@ pub(super) struct Endpoint {
 
 impl Endpoint {
     pub(super) fn new(config: RouteConfig) -> Result<Self, BindError> {
-        let RouteConfig { path, topic, message, key } = config;
-        match Converter::new(&message, key.as_deref()) {
+        let RouteConfig { path, topic, source, message, key, timestamp } = config;
+        let fields = Fields { key: key.as_deref(), time: timestamp.as_deref() };
+        match Converter::new(&source, &message, fields) {
             Ok(converter) => Ok(Self { route: Arc::new(Route { path, topic }), converter }),
             Err(source) => Err(BindError::Route { path, source }),
         }
@@ -161,12 +162,13 @@ impl Handler {
         JSON.with_borrow_mut(|json| {
             json.clear();
             json.shrink_to(KEPT_BUFFER);
-            let key = endpoint.converter.convert(message, json)?;
+            let converted = endpoint.converter.convert(message, json)?;
+            self.stats.count_unknown_fields(converted.unknown_fields);
             let received = reception(Millis::now());
             let record = NewRecord {
                 route: &endpoint.route,
-                key: key.as_deref(),
-                timestamp: received.at,
+                key: converted.key.as_deref(),
+                timestamp: converted.time.map_or(received.at, millis),
                 received,
                 headers: &[],
                 value: json,
@@ -175,6 +177,11 @@ impl Handler {
             Ok((self.writer.append(&record)?, json.len()))
         })
     }
+}
+
+/// An event's time as Kafka counts it.
+fn millis(time: Timestamp) -> Millis {
+    Millis(time.seconds.saturating_mul(1_000).saturating_add(i64::from(time.nanos / 1_000_000)))
 }
 
 /// A reception now. A box without a battery starts in the past until it learns the time;

@@ -34,7 +34,7 @@ mod tests;
 pub use problem::Reason;
 pub use stats::Stats;
 
-use crate::convert::SchemaError;
+use crate::convert::{SchemaError, Source};
 use crate::spool::SpoolWriter;
 use admit::{ContentType, Headers};
 use encoding::Encoding;
@@ -80,10 +80,14 @@ pub struct Config {
 pub struct RouteConfig {
     pub path: String,
     pub topic: String,
-    /// The schema's message name; `tutorial.REALTIMEGPS` is built in.
+    /// The schema.
+    pub source: Source,
+    /// The message's full name in it; `tutorial.REALTIMEGPS` is built in.
     pub message: String,
     /// The path of the field whose value is the Kafka key.
     pub key: Option<String>,
+    /// The path of the field whose value is the Kafka timestamp; `None`: the time of reception.
+    pub timestamp: Option<String>,
 }
 
 /// Why ingest could not be built.

@@ -7,6 +7,7 @@
 
 use crate::convert::ConvertError;
 use crate::spool::AppendError;
+use std::borrow::Cow;
 use std::io;
 use std::ops::RangeInclusive;
 use warp::http::header::{ACCEPT, ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, RETRY_AFTER};
@@ -176,7 +177,7 @@ pub(super) struct Problem {
     /// A sentence about this case.
     pub detail: String,
     /// The field of the message that is wrong, where one is.
-    pub field: Option<&'static str>,
+    pub field: Option<Cow<'static, str>>,
     /// Further members of the answer.
     pub more: serde_json::Map<String, serde_json::Value>,
 }
@@ -203,8 +204,8 @@ impl Problem {
             "status": kind.status.as_u16(),
             "detail": self.detail,
         });
-        if let Some(field) = self.field {
-            body["field"] = field.into();
+        if let Some(field) = &self.field {
+            body["field"] = field.as_ref().into();
         }
         for (member, value) in &self.more {
             body[member] = value.clone();
@@ -235,6 +236,7 @@ impl From<ConvertError> for Problem {
             ConvertError::Invalid { field, .. } => {
                 Self { field: Some(field), ..Self::new(Reason::Invalid, detail) }
             }
+            ConvertError::TooLong { .. } => Self::new(Reason::TooLarge, detail),
         }
     }
 }
@@ -287,7 +289,7 @@ mod tests {
     #[tokio::test]
     async fn an_invalid_message_is_a_422_that_names_the_field() {
         let error = ConvertError::Invalid {
-            field: "latitude",
+            field: "latitude".into(),
             found: "91".into(),
             expected: "-90 to 90 degrees",
         };

@@ -18,6 +18,7 @@ pub struct Stats {
     rejected: [AtomicU64; Reason::ALL.len()],
     requests: Histogram,
     connections: AtomicU64,
+    unknown_fields: AtomicU64,
 }
 
 impl Stats {
@@ -27,6 +28,7 @@ impl Stats {
             rejected: std::array::from_fn(|_| AtomicU64::new(0)),
             requests: Histogram::default(),
             connections: AtomicU64::new(0),
+            unknown_fields: AtomicU64::new(0),
         }
     }
 
@@ -49,6 +51,17 @@ impl Stats {
     /// Connections open now.
     pub fn connections(&self) -> u64 {
         self.connections.load(Relaxed)
+    }
+
+    /// Fields of messages that their schemas do not know, and that were left out.
+    pub fn unknown_fields(&self) -> u64 {
+        self.unknown_fields.load(Relaxed)
+    }
+
+    pub(super) fn count_unknown_fields(&self, fields: u64) {
+        if fields > 0 {
+            self.unknown_fields.fetch_add(fields, Relaxed);
+        }
     }
 
     /// So many more records of the route at this place were kept, and that answer is decided.

@@ -2,7 +2,7 @@
 
 use super::test_client::{Answer, Client, request};
 use super::*;
-use crate::convert::{MESSAGE, RealtimeGps};
+use crate::convert::{MESSAGE, RealtimeGps, Source};
 use crate::record::{Millis, Reception, Record};
 use crate::spool::{self, Spool, SpoolReader};
 use prost::Message;
@@ -61,8 +61,10 @@ fn route(path: &str, topic: &str, key: Option<&str>) -> RouteConfig {
     RouteConfig {
         path: path.into(),
         topic: topic.into(),
+        source: Source::BuiltIn,
         message: MESSAGE.into(),
         key: key.map(Into::into),
+        timestamp: None,
     }
 }
 

@@ -1,0 +1,65 @@
+//! Why a message of an operator's own schema has no JSON, and where in it.
+//!
+//! It is made where the flaw is found, and learns its path on the way out. It knows nothing of the
+//! schema but the names that it is told.
+
+use super::super::ConvertError;
+
+/// Why a message has no JSON. Boxed where it is returned: the way without one is the fast one.
+#[derive(Debug)]
+pub(super) struct Flaw {
+    /// Names of fields, the innermost first.
+    path: Vec<String>,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Malformed(String),
+    Impossible { found: String, expected: &'static str },
+    TooLong,
+}
+
+impl Flaw {
+    /// The bytes are not the message.
+    pub(super) fn malformed(why: impl Into<String>) -> Box<Self> {
+        Self::new(Kind::Malformed(why.into()))
+    }
+
+    /// The bytes are the message; what they say has no place in JSON.
+    pub(super) fn impossible(found: impl Into<String>, expected: &'static str) -> Box<Self> {
+        Self::new(Kind::Impossible { found: found.into(), expected })
+    }
+
+    /// The JSON would be longer than a line may be.
+    pub(super) fn too_long() -> Box<Self> {
+        Self::new(Kind::TooLong)
+    }
+
+    fn new(kind: Kind) -> Box<Self> {
+        Box::new(Self { path: Vec::new(), kind })
+    }
+
+    /// The same, in the field of that name.
+    pub(super) fn within(mut self: Box<Self>, field: &str) -> Box<Self> {
+        self.path.push(field.to_owned());
+        self
+    }
+
+    /// What the front door says.
+    pub(super) fn into_error(self, message: &str) -> ConvertError {
+        let path: Vec<_> = self.path.iter().rev().map(String::as_str).collect();
+        let path = path.join(".");
+        match self.kind {
+            Kind::Malformed(why) => {
+                let why = if path.is_empty() { why } else { format!("{path}: {why}") };
+                ConvertError::Malformed { message: message.to_owned(), why }
+            }
+            Kind::Impossible { found, expected } => {
+                let field = if path.is_empty() { message.to_owned() } else { path };
+                ConvertError::Invalid { field: field.into(), found, expected }
+            }
+            Kind::TooLong => ConvertError::TooLong { message: message.to_owned() },
+        }
+    }
+}

@@ -1,0 +1,421 @@
+//! What a message's JSON needs to know of its schema, as tables: compiled once, from the descriptor.
+//!
+//! Messages and enums are named by their places in the tables, since they refer to one another in
+//! circles. Only what the route's message can contain is compiled; where that includes
+//! `google.protobuf.Any`, it is every message of the schema. It knows no values.
+
+use super::super::json;
+use super::super::schema::SchemaError;
+use super::wire::WireType;
+use prost_reflect::{
+    Cardinality, EnumDescriptor, ExtensionDescriptor, FieldDescriptor, Kind as Type, MessageDescriptor,
+};
+use std::collections::{BTreeMap, HashMap};
+
+/// Numbers of fields up to this are looked up by index.
+const DIRECT: u32 = 4_096;
+
+/// Place of a message in [`Tables::messages`].
+pub(super) type MessageId = usize;
+/// Place of an enum in [`Tables::enums`].
+pub(super) type EnumId = usize;
+
+/// Everything that a message can contain, itself included.
+#[derive(Debug)]
+pub(super) struct Tables {
+    pub messages: Vec<Message>,
+    pub enums: Vec<Enum>,
+    /// By full name, for `google.protobuf.Any`.
+    pub by_name: HashMap<String, MessageId>,
+}
+
+#[derive(Debug)]
+pub(super) struct Message {
+    pub name: String,
+    /// In the order in which they are written: as the schema declares them, extensions at the end.
+    pub fields: Vec<Field>,
+    pub numbers: Numbers,
+    /// How many oneofs there are, without those of `optional` fields.
+    pub oneofs: usize,
+    pub shape: Shape,
+}
+
+/// How a message is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    Object,
+    /// Of the well-known types, whose JSON is special.
+    Timestamp,
+    Duration,
+    /// The value of the only field, set or not.
+    Wrapper,
+    Struct,
+    List,
+    Value,
+    FieldMask,
+    Any,
+}
+
+#[derive(Debug)]
+pub(super) struct Field {
+    /// As the schema names it.
+    pub name: String,
+    /// `,"deviceId":`
+    pub label: Box<[u8]>,
+    pub kind: Kind,
+    pub repeat: Repeat,
+    /// The oneof that it belongs to.
+    pub oneof: Option<usize>,
+}
+
+/// How often a field can be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Repeat {
+    /// At most once. What is 0 or empty counts as unset.
+    Implicit,
+    /// At most once, whatever the value.
+    Explicit,
+    List,
+    /// The kind is that of its entries, which have a key and a value.
+    Map,
+}
+
+/// The type of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Double,
+    Float,
+    Int32,
+    Int64,
+    Uint32,
+    Uint64,
+    Sint32,
+    Sint64,
+    Fixed32,
+    Fixed64,
+    Sfixed32,
+    Sfixed64,
+    Bool,
+    Text,
+    Bytes,
+    Enum(EnumId),
+    Message(MessageId),
+}
+
+/// From a field's number to its place.
+#[derive(Debug)]
+pub(super) enum Numbers {
+    /// The place of a number, plus one; 0 for none.
+    Direct(Vec<u16>),
+    Sparse(BTreeMap<u32, u16>),
+}
+
+#[derive(Debug)]
+pub(super) struct Enum {
+    /// By number: the name in quotes. Of several names of one number the first.
+    names: BTreeMap<i32, Box<[u8]>>,
+    /// The same, for the numbers from 0 on.
+    dense: Vec<Option<Box<[u8]>>>,
+    /// The value of an entry of a map without one.
+    pub default: i32,
+}
+
+impl Kind {
+    pub(super) fn wire(self) -> WireType {
+        match self {
+            Self::Double | Self::Fixed64 | Self::Sfixed64 => WireType::Fixed64,
+            Self::Float | Self::Fixed32 | Self::Sfixed32 => WireType::Fixed32,
+            Self::Text | Self::Bytes | Self::Message(_) => WireType::Delimited,
+            _ => WireType::Varint,
+        }
+    }
+}
+
+impl Numbers {
+    fn new(numbers: &[u32]) -> Self {
+        // The count is checked in `Compiler::message`.
+        let places = (0_u16..).zip(numbers.iter().copied());
+        if numbers.iter().all(|number| *number <= DIRECT) {
+            let last = numbers.iter().max().copied().unwrap_or_default();
+            let mut direct = vec![0; last as usize + 1];
+            for (place, number) in places {
+                direct[number as usize] = place + 1;
+            }
+            return Self::Direct(direct);
+        }
+        Self::Sparse(places.map(|(place, number)| (number, place)).collect())
+    }
+
+    /// The place of the field of that number.
+    #[inline]
+    pub(super) fn place(&self, number: u32) -> Option<usize> {
+        match self {
+            Self::Direct(places) => {
+                let place = *places.get(number as usize)?;
+                usize::from(place).checked_sub(1)
+            }
+            Self::Sparse(places) => places.get(&number).map(|place| usize::from(*place)),
+        }
+    }
+}
+
+impl Enum {
+    fn new(descriptor: &EnumDescriptor) -> Self {
+        let mut names = BTreeMap::new();
+        let mut values: Vec<_> = descriptor.values().collect();
+        values.sort_by_key(|value| value.path().last().copied());
+        for value in values {
+            let mut name = Vec::new();
+            json::string(&mut name, value.name());
+            names.entry(value.number()).or_insert_with(|| name.into_boxed_slice());
+        }
+        let default = descriptor.default_value().number();
+        if descriptor.full_name() == "google.protobuf.NullValue" {
+            names = BTreeMap::from([(0, Box::from(b"null".as_slice()))]);
+        }
+        let dense = (0..256).map(|number| names.get(&number).cloned()).collect();
+        Self { names, dense, default }
+    }
+
+    /// The JSON of a number that has a name.
+    pub(super) fn name(&self, number: i32) -> Option<&[u8]> {
+        let name = match usize::try_from(number) {
+            Ok(place) if place < self.dense.len() => self.dense[place].as_ref(),
+            _ => self.names.get(&number),
+        };
+        name.map(|name| &**name)
+    }
+}
+
+impl Tables {
+    /// The tables for a message, and its place in them.
+    pub(super) fn new(message: &MessageDescriptor) -> Result<(Self, MessageId), SchemaError> {
+        let mut compiler = Compiler::default();
+        let id = compiler.id(message);
+        while let Some(descriptor) = compiler.pending.get(compiler.done.len()).cloned() {
+            let compiled = compiler.message(&descriptor)?;
+            if compiled.shape == Shape::Any {
+                for other in descriptor.parent_pool().all_messages() {
+                    compiler.id(&other);
+                }
+            }
+            compiler.done.push(compiled);
+        }
+        let Compiler { done: messages, enums, ids, pending, .. } = compiler;
+        // The entry of a map is no type that somebody can name.
+        let by_name = ids.into_iter().filter(|(_, id)| !pending[*id].is_map_entry()).collect();
+        Ok((Self { messages, enums, by_name }, id))
+    }
+}
+
+#[derive(Default)]
+struct Compiler {
+    /// The place of each message that was met, by its full name.
+    ids: HashMap<String, MessageId>,
+    /// The same messages, in that order.
+    pending: Vec<MessageDescriptor>,
+    /// The first of them, compiled.
+    done: Vec<Message>,
+    enums: Vec<Enum>,
+    enum_ids: HashMap<String, EnumId>,
+}
+
+impl Compiler {
+    fn id(&mut self, message: &MessageDescriptor) -> MessageId {
+        if let Some(id) = self.ids.get(message.full_name()) {
+            return *id;
+        }
+        self.pending.push(message.clone());
+        let id = self.pending.len() - 1;
+        self.ids.insert(message.full_name().to_owned(), id);
+        id
+    }
+
+    fn enum_id(&mut self, descriptor: &EnumDescriptor) -> EnumId {
+        if let Some(id) = self.enum_ids.get(descriptor.full_name()) {
+            return *id;
+        }
+        self.enums.push(Enum::new(descriptor));
+        let id = self.enums.len() - 1;
+        self.enum_ids.insert(descriptor.full_name().to_owned(), id);
+        id
+    }
+
+    fn message(&mut self, descriptor: &MessageDescriptor) -> Result<Message, SchemaError> {
+        let name = descriptor.full_name().to_owned();
+        let mut declared: Vec<_> = descriptor.fields().collect();
+        // The last part of a field's path is its place in the declaration.
+        declared.sort_by_key(|field| field.path().last().copied());
+        let mut extensions: Vec<_> = descriptor.extensions().collect();
+        extensions.sort_by(|a, b| a.full_name().cmp(b.full_name()));
+
+        // Those of `optional` fields come last, by protobuf's own rule.
+        let is_real = |field: &FieldDescriptor| field.containing_oneof().is_some_and(|o| !o.is_synthetic());
+        let mut numbers = Vec::new();
+        let mut fields = Vec::new();
+        let mut oneofs: Vec<String> = Vec::new();
+        for field in &declared {
+            let mut compiled = self.field(&Part::Field(field), &name)?;
+            if let Some(oneof) = field.containing_oneof().filter(|_| is_real(field)) {
+                let known = oneofs.iter().position(|known| known == oneof.full_name());
+                compiled.oneof = Some(known.unwrap_or_else(|| {
+                    oneofs.push(oneof.full_name().to_owned());
+                    oneofs.len() - 1
+                }));
+            }
+            numbers.push(field.number());
+            fields.push(compiled);
+        }
+        for extension in &extensions {
+            fields.push(self.field(&Part::Extension(extension), &name)?);
+            numbers.push(extension.number());
+        }
+        if fields.len() >= usize::from(u16::MAX) {
+            let why = format!("{} fields are too many", fields.len());
+            return Err(SchemaError::Unsupported { file: file_of(descriptor), what: name, why });
+        }
+        let shape = shape(&name, &fields);
+        let numbers = Numbers::new(&numbers);
+        Ok(Message { name, fields, numbers, oneofs: oneofs.len(), shape })
+    }
+
+    fn field(&mut self, part: &Part<'_>, message: &str) -> Result<Field, SchemaError> {
+        if part.is_group() {
+            return Err(SchemaError::Unsupported {
+                file: part.file(),
+                what: format!("{message}.{}", part.name()),
+                why: "it is a group; a nested message takes its place".to_owned(),
+            });
+        }
+        let kind = match part.kind() {
+            Type::Double => Kind::Double,
+            Type::Float => Kind::Float,
+            Type::Int32 => Kind::Int32,
+            Type::Int64 => Kind::Int64,
+            Type::Uint32 => Kind::Uint32,
+            Type::Uint64 => Kind::Uint64,
+            Type::Sint32 => Kind::Sint32,
+            Type::Sint64 => Kind::Sint64,
+            Type::Fixed32 => Kind::Fixed32,
+            Type::Fixed64 => Kind::Fixed64,
+            Type::Sfixed32 => Kind::Sfixed32,
+            Type::Sfixed64 => Kind::Sfixed64,
+            Type::Bool => Kind::Bool,
+            Type::String => Kind::Text,
+            Type::Bytes => Kind::Bytes,
+            Type::Enum(descriptor) => Kind::Enum(self.enum_id(&descriptor)),
+            Type::Message(descriptor) => Kind::Message(self.id(&descriptor)),
+        };
+        let mut label = vec![b','];
+        json::string(&mut label, part.json_name());
+        label.push(b':');
+        let (name, label) = (part.name().to_owned(), label.into_boxed_slice());
+        Ok(Field { name, label, kind, repeat: part.repeat(), oneof: None })
+    }
+}
+
+/// A field, or one that another message adds to it.
+enum Part<'a> {
+    Field(&'a FieldDescriptor),
+    Extension(&'a ExtensionDescriptor),
+}
+
+impl Part<'_> {
+    fn name(&self) -> &str {
+        match self {
+            Self::Field(field) => field.name(),
+            Self::Extension(extension) => extension.full_name(),
+        }
+    }
+
+    /// Of an extension: its full name in brackets.
+    fn json_name(&self) -> &str {
+        match self {
+            Self::Field(field) => field.json_name(),
+            Self::Extension(extension) => extension.json_name(),
+        }
+    }
+
+    fn kind(&self) -> Type {
+        match self {
+            Self::Field(field) => field.kind(),
+            Self::Extension(extension) => extension.kind(),
+        }
+    }
+
+    fn is_group(&self) -> bool {
+        match self {
+            Self::Field(field) => field.is_group(),
+            Self::Extension(extension) => extension.is_group(),
+        }
+    }
+
+    fn file(&self) -> String {
+        match self {
+            Self::Field(field) => field.parent_file().name().to_owned(),
+            Self::Extension(extension) => extension.parent_file().name().to_owned(),
+        }
+    }
+
+    fn repeat(&self) -> Repeat {
+        let (is_map, cardinality, has_presence) = match self {
+            Self::Field(field) => (field.is_map(), field.cardinality(), field.supports_presence()),
+            Self::Extension(extension) => {
+                (extension.is_map(), extension.cardinality(), extension.supports_presence())
+            }
+        };
+        match cardinality {
+            _ if is_map => Repeat::Map,
+            Cardinality::Repeated => Repeat::List,
+            _ if has_presence => Repeat::Explicit,
+            _ => Repeat::Implicit,
+        }
+    }
+}
+
+fn file_of(message: &MessageDescriptor) -> String {
+    message.parent_file().name().to_owned()
+}
+
+/// The way a message is written. One that only has the name of a well-known type is an object.
+fn shape(name: &str, fields: &[Field]) -> Shape {
+    let Some(short) = name.strip_prefix("google.protobuf.") else { return Shape::Object };
+    let is = |expected: &[(Kind, Repeat)]| {
+        let found = fields.iter().map(|field| (field.kind, field.repeat));
+        found.eq(expected.iter().copied())
+    };
+    let is_only = |kind| is(&[(kind, Repeat::Implicit)]);
+    let is_repeated = |repeat| matches!(fields, [field] if field.repeat == repeat);
+    let (shape, fits) = match short {
+        "Timestamp" => (
+            Shape::Timestamp,
+            is(&[(Kind::Int64, Repeat::Implicit), (Kind::Int32, Repeat::Implicit)]),
+        ),
+        "Duration" => (
+            Shape::Duration,
+            is(&[(Kind::Int64, Repeat::Implicit), (Kind::Int32, Repeat::Implicit)]),
+        ),
+        "DoubleValue" => (Shape::Wrapper, is_only(Kind::Double)),
+        "FloatValue" => (Shape::Wrapper, is_only(Kind::Float)),
+        "Int64Value" => (Shape::Wrapper, is_only(Kind::Int64)),
+        "UInt64Value" => (Shape::Wrapper, is_only(Kind::Uint64)),
+        "Int32Value" => (Shape::Wrapper, is_only(Kind::Int32)),
+        "UInt32Value" => (Shape::Wrapper, is_only(Kind::Uint32)),
+        "BoolValue" => (Shape::Wrapper, is_only(Kind::Bool)),
+        "StringValue" => (Shape::Wrapper, is_only(Kind::Text)),
+        "BytesValue" => (Shape::Wrapper, is_only(Kind::Bytes)),
+        "Struct" => (Shape::Struct, is_repeated(Repeat::Map)),
+        "ListValue" => (Shape::List, is_repeated(Repeat::List)),
+        "Value" => {
+            let one_of_them = fields.iter().all(|field| field.oneof == Some(0));
+            (Shape::Value, fields.len() == 6 && one_of_them)
+        }
+        "FieldMask" => (Shape::FieldMask, is(&[(Kind::Text, Repeat::List)])),
+        "Any" => (
+            Shape::Any,
+            is(&[(Kind::Text, Repeat::Implicit), (Kind::Bytes, Repeat::Implicit)]),
+        ),
+        _ => return Shape::Object,
+    };
+    if fits { shape } else { Shape::Object }
+}

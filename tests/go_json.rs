@@ -10,7 +10,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use waystation::convert::{ConvertError, Converter, MESSAGE};
+use waystation::convert::{ConvertError, Converter};
 
 const FIXTURES: &str = include_str!("fixtures/json/realtime_gps.ndjson");
 

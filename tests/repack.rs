@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use support::{Stop, block_on, du, segments, wait_until};
-use waystation::convert::{Converter, Event, FixType, MESSAGE, RealtimeGps, Timestamp};
+use waystation::convert::{Converter, Event, FixType, RealtimeGps, Timestamp};
 use waystation::record::{Millis, NewRecord, Reception, RecordId, Route, Sequence};
 use waystation::spool::{self, AppendError, Config, Spool};
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use waystation::cli::fleet;
-use waystation::convert::{Converter, MESSAGE};
+use waystation::convert::Converter;
 use waystation::record::{Millis, NewRecord, Reception, Route};
 use waystation::spool::{self, Append, AppendError, Spool, SpoolWriter};
 

@@ -221,8 +221,8 @@ fn kafka(checking: &mut Checking<'_>) -> BTreeMap<String, String> {
                 properties.insert(name.clone(), flag.to_string());
                 continue;
             }
-            Value::Other(kind) => {
-                format!("is {kind}; it takes a text, a number, true or false")
+            Value::Other(_) | Value::List(_) => {
+                format!("is {value}; it takes a text, a number, true or false")
             }
             _ => "holds a NUL character; it takes a text without one".to_owned(),
         };

@@ -84,23 +84,31 @@ fn source(checking: &mut Checking<'_>, raw: &RawRoute) -> Option<Source> {
         let paths = || checking.value(&raw.values, setting, place(raw, setting), value::paths);
         is_written.then(paths)
     };
-    let (proto, include, set) = (read(&ROUTE_PROTO), read(&ROUTE_INCLUDE), read(&ROUTE_DESCRIPTOR_SET));
+    let (proto, include, set) =
+        (read(&ROUTE_PROTO), read(&ROUTE_INCLUDE), read(&ROUTE_DESCRIPTOR_SET));
     let mut wrong = |setting: &Setting, says: &str| {
         let says = format!("{} {says}", setting.name);
         checking.problem(place(raw, setting), says);
         None
     };
-    if include.is_some() && proto.is_none() {
-        return wrong(&ROUTE_INCLUDE, "is where the imports of route.proto are; this route has no proto");
+    if matches!(include, Some(Some(_))) && proto.is_none() {
+        return wrong(
+            &ROUTE_INCLUDE,
+            "is where the imports of route.proto are; this route has no proto",
+        );
     }
     let own = if proto.is_some() { &ROUTE_PROTO } else { &ROUTE_DESCRIPTOR_SET };
     if (proto.is_some() || set.is_some()) && !raw.values.contains_key(ROUTE_MESSAGE.name) {
-        return wrong(own, "needs the message's full name beside it, such as message = \"fleet.Trip\"");
+        return wrong(
+            own,
+            "needs the message's full name beside it, such as message = \"fleet.Trip\"",
+        );
     }
     match (proto, set) {
-        (Some(_), Some(_)) => {
-            wrong(&ROUTE_DESCRIPTOR_SET, "and route.proto both name a schema; one of them is enough")
-        }
+        (Some(_), Some(_)) => wrong(
+            &ROUTE_DESCRIPTOR_SET,
+            "and route.proto both name a schema; one of them is enough",
+        ),
         (Some(files), None) => {
             let include = include.unwrap_or_else(|| Some(Vec::new()))?;
             Some(Source::Proto { files: files?, include })

@@ -75,9 +75,9 @@ pub fn paths(value: &Value) -> Result<Vec<PathBuf>, String> {
         _ => None,
     };
     let paths: Option<Vec<_>> = values.iter().map(path).collect();
-    paths
-        .filter(|paths| !paths.is_empty())
-        .ok_or_else(|| "it takes absolute paths, such as [\"/etc/waystation/proto/fleet.proto\"]".into())
+    paths.filter(|paths| !paths.is_empty()).ok_or_else(|| {
+        "it takes absolute paths, such as [\"/etc/waystation/proto/fleet.proto\"]".into()
+    })
 }
 
 /// A number of bytes, with or without a unit.

@@ -111,11 +111,16 @@ impl fmt::Display for ProtoError {
 }
 
 /// Reads a schema from the disk, and finds the message in it.
-pub(super) fn message(source: &Source, name: &str) -> Result<Option<MessageDescriptor>, SchemaError> {
+pub(super) fn message(
+    source: &Source,
+    name: &str,
+) -> Result<Option<MessageDescriptor>, SchemaError> {
     let pool = match source {
         Source::BuiltIn if name == MESSAGE => return Ok(None),
         Source::BuiltIn => {
-            let instead = format!("{MESSAGE:?} is built in; for another one name its schema in proto or descriptor_set");
+            let instead = format!(
+                "{MESSAGE:?} is built in; for another one name its schema in proto or descriptor_set"
+            );
             return Err(SchemaError::UnknownMessage { found: name.to_owned(), instead });
         }
         Source::Proto { files, include } => compile(files, include)?,

@@ -185,7 +185,9 @@ fn an_unknown_key_is_refused_with_the_nearest_name() {
 
 #[test]
 fn an_unknown_message_is_refused() {
-    let error = Converter::new(&Source::BuiltIn, "fleet.Position", Fields::default()).unwrap_err().to_string();
+    let error = Converter::new(&Source::BuiltIn, "fleet.Position", Fields::default())
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("fleet.Position") && error.contains(MESSAGE), "{error}");
 }
 

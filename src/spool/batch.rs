@@ -238,7 +238,9 @@ impl Together<'_> {
             return Err(refusal.clone());
         }
         let size = block::weight(record);
-        if size > block::MAX_WEIGHT || block::payload(record) > block::MAX_PAYLOAD {
+        // What would not fit into an empty queue would be told to come again for ever.
+        let most = block::MAX_WEIGHT.min(self.queue.limit);
+        if size > most || block::payload(record) > block::MAX_PAYLOAD {
             return Err(AppendError::TooLarge);
         }
         if state.bytes + size > self.queue.limit {

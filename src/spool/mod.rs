@@ -132,7 +132,9 @@ pub enum AppendError {
     Failed(String),
     #[error("the spool is closing")]
     Closing,
-    #[error("the record is larger than 1 MiB, or 2.5 MiB with its headers")]
+    #[error(
+        "the record is larger than 1 MiB, than 2.5 MiB with its headers, or than may wait at all"
+    )]
     TooLarge,
 }
 

@@ -5,9 +5,12 @@
 
 use super::super::ConvertError;
 
-/// Why a message has no JSON. Boxed where it is returned: the way without one is the fast one.
+/// Why a message has no JSON. As small as a pointer: the way without one is the fast one.
 #[derive(Debug)]
-pub(super) struct Flaw {
+pub(super) struct Flaw(Box<Found>);
+
+#[derive(Debug)]
+struct Found {
     /// Names of fields, the innermost first.
     path: Vec<String>,
     kind: Kind,
@@ -22,35 +25,36 @@ enum Kind {
 
 impl Flaw {
     /// The bytes are not the message.
-    pub(super) fn malformed(why: impl Into<String>) -> Box<Self> {
+    pub(super) fn malformed(why: impl Into<String>) -> Self {
         Self::new(Kind::Malformed(why.into()))
     }
 
     /// The bytes are the message; what they say has no place in JSON.
-    pub(super) fn impossible(found: impl Into<String>, expected: &'static str) -> Box<Self> {
+    pub(super) fn impossible(found: impl Into<String>, expected: &'static str) -> Self {
         Self::new(Kind::Impossible { found: found.into(), expected })
     }
 
     /// The JSON would be longer than a line may be.
-    pub(super) fn too_long() -> Box<Self> {
+    pub(super) fn too_long() -> Self {
         Self::new(Kind::TooLong)
     }
 
-    fn new(kind: Kind) -> Box<Self> {
-        Box::new(Self { path: Vec::new(), kind })
+    fn new(kind: Kind) -> Self {
+        Self(Box::new(Found { path: Vec::new(), kind }))
     }
 
     /// The same, in the field of that name.
-    pub(super) fn within(mut self: Box<Self>, field: &str) -> Box<Self> {
-        self.path.push(field.to_owned());
+    pub(super) fn within(mut self, field: &str) -> Self {
+        self.0.path.push(field.to_owned());
         self
     }
 
     /// What the front door says.
     pub(super) fn into_error(self, message: &str) -> ConvertError {
-        let path: Vec<_> = self.path.iter().rev().map(String::as_str).collect();
+        let Found { path, kind } = *self.0;
+        let path: Vec<_> = path.iter().rev().map(String::as_str).collect();
         let path = path.join(".");
-        match self.kind {
+        match kind {
             Kind::Malformed(why) => {
                 let why = if path.is_empty() { why } else { format!("{path}: {why}") };
                 ConvertError::Malformed { message: message.to_owned(), why }

@@ -49,7 +49,10 @@ pub(super) struct Own {
 }
 
 impl Own {
-    pub(super) fn new(message: &MessageDescriptor, fields: Fields<'_>) -> Result<Self, SchemaError> {
+    pub(super) fn new(
+        message: &MessageDescriptor,
+        fields: Fields<'_>,
+    ) -> Result<Self, SchemaError> {
         let (tables, root) = Tables::new(message)?;
         let mut wanted = Wanted::default();
         let mut count = 0;
@@ -65,7 +68,11 @@ impl Own {
     }
 
     /// See [`Converter::convert`](super::Converter::convert).
-    pub(super) fn convert(&self, message: &[u8], out: &mut Vec<u8>) -> Result<Converted, ConvertError> {
+    pub(super) fn convert(
+        &self,
+        message: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<Converted, ConvertError> {
         let start = out.len();
         let name = &self.tables.messages[self.root].name;
         if message.len() > LONGEST_MESSAGE {

@@ -51,6 +51,17 @@ pub(super) struct Slot {
     value: Raw,
 }
 
+impl Slot {
+    /// Its values in their order.
+    pub(super) fn values(self) -> Values {
+        match self.count {
+            0 => Values { only: None, next: NONE },
+            1 => Values { only: Some(self.value), next: NONE },
+            _ => Values { only: None, next: self.value.range().start },
+        }
+    }
+}
+
 const UNSET: Slot = Slot { count: 0, value: Raw { bits: 0, is_packed: false } };
 
 #[derive(Debug, Clone, Copy)]
@@ -65,7 +76,7 @@ const NONE: u32 = u32::MAX;
 /// The stacks.
 #[derive(Debug, Default)]
 pub(super) struct Slots {
-    slots: Vec<Slot>,
+    stack: Vec<Slot>,
     occurrences: Vec<Occurrence>,
     /// Fields that the schema does not know, so far.
     pub unknown: u64,
@@ -84,15 +95,15 @@ impl Slots {
     /// Forgets everything, and gives back what an unusual message needed.
     pub(super) fn reset(&mut self) {
         const KEPT: usize = 4_096;
-        self.slots.clear();
-        self.slots.shrink_to(KEPT);
+        self.stack.clear();
+        self.stack.shrink_to(KEPT);
         self.occurrences.clear();
         self.occurrences.shrink_to(KEPT);
         self.unknown = 0;
     }
 
     pub(super) fn slot(&self, frame: Frame, place: usize) -> Slot {
-        self.slots[frame.slots + place]
+        self.stack[frame.slots + place]
     }
 
     /// The only value of a slot, or the first of its occurrences.
@@ -104,18 +115,9 @@ impl Slots {
         }
     }
 
-    /// The values of a slot in their order.
-    pub(super) fn values(&self, slot: Slot) -> Values {
-        match slot.count {
-            0 => Values { only: None, next: NONE },
-            1 => Values { only: Some(slot.value), next: NONE },
-            _ => Values { only: None, next: slot.value.range().start },
-        }
-    }
-
     /// The message's part is no longer needed, nor any part above it.
     pub(super) fn pop(&mut self, frame: Frame) {
-        self.slots.truncate(frame.slots);
+        self.stack.truncate(frame.slots);
         self.occurrences.truncate(frame.occurrences);
     }
 
@@ -125,14 +127,14 @@ impl Slots {
         message: &Message,
         bytes: &[u8],
         depth: u32,
-    ) -> Result<Frame, Box<Flaw>> {
+    ) -> Result<Frame, Flaw> {
         let mut frame = Frame {
-            slots: self.slots.len(),
+            slots: self.stack.len(),
             occurrences: self.occurrences.len(),
             hides_values: false,
         };
         let count = message.fields.len() + message.oneofs;
-        self.slots.resize(frame.slots + count, UNSET);
+        self.stack.resize(frame.slots + count, UNSET);
         let mut reader = Reader::new(bytes);
         while !reader.is_at_end() {
             let key = reader.key()?;
@@ -142,7 +144,8 @@ impl Slots {
                 continue;
             };
             let field = &message.fields[place];
-            let value = read(&mut reader, field, key.wire).map_err(|flaw| flaw.within(&field.name))?;
+            let value =
+                read(&mut reader, field, key.wire).map_err(|flaw| flaw.within(&field.name))?;
             if let Some(oneof) = field.oneof {
                 self.choose(&mut frame, message, oneof, place);
             }
@@ -154,19 +157,19 @@ impl Slots {
     /// Of a oneof only the last member counts.
     fn choose(&mut self, frame: &mut Frame, message: &Message, oneof: usize, place: usize) {
         let chosen = frame.slots + message.fields.len() + oneof;
-        let before = std::mem::replace(&mut self.slots[chosen].value.bits, place as u64 + 1);
+        let before = std::mem::replace(&mut self.stack[chosen].value.bits, place as u64 + 1);
         // A place that was put there below.
         if let Some(before) = usize::try_from(before).ok().and_then(|before| before.checked_sub(1))
             && before != place
         {
-            self.slots[frame.slots + before] = UNSET;
+            self.stack[frame.slots + before] = UNSET;
             let hides = matches!(message.fields[before].kind, Kind::Text | Kind::Message(_));
             frame.hides_values |= hides;
         }
     }
 
     fn note(&mut self, frame: &mut Frame, field: &Field, place: usize, value: Raw) {
-        let slot = &mut self.slots[frame.slots + place];
+        let slot = &mut self.stack[frame.slots + place];
         if slot.count == 0 {
             *slot = Slot { count: 1, value };
             return;
@@ -222,7 +225,7 @@ impl Values {
 }
 
 /// Reads a value of the field.
-fn read(reader: &mut Reader<'_>, field: &Field, wire: WireType) -> Result<Raw, Box<Flaw>> {
+fn read(reader: &mut Reader<'_>, field: &Field, wire: WireType) -> Result<Raw, Flaw> {
     let expected = field.kind.wire();
     let is_packed = wire == WireType::Delimited && expected != WireType::Delimited;
     let packs = field.repeat == Repeat::List;
@@ -242,7 +245,7 @@ fn read(reader: &mut Reader<'_>, field: &Field, wire: WireType) -> Result<Raw, B
 }
 
 /// Reads the next of the values that are packed in some bytes.
-pub(super) fn unpack(reader: &mut Reader<'_>, kind: Kind) -> Result<Raw, Box<Flaw>> {
+pub(super) fn unpack(reader: &mut Reader<'_>, kind: Kind) -> Result<Raw, Flaw> {
     let bits = match kind.wire() {
         WireType::Fixed64 => reader.fixed64()?,
         WireType::Fixed32 => reader.fixed32()?.into(),
@@ -252,12 +255,12 @@ pub(super) fn unpack(reader: &mut Reader<'_>, kind: Kind) -> Result<Raw, Box<Fla
 }
 
 /// A text's bytes.
-pub(super) fn text(bytes: &[u8]) -> Result<&str, Box<Flaw>> {
+pub(super) fn text(bytes: &[u8]) -> Result<&str, Flaw> {
     std::str::from_utf8(bytes).map_err(|_| Flaw::malformed("the text is not UTF-8"))
 }
 
 /// Looks at every value in the bytes of a message that is `depth` messages deep.
-pub(super) fn check(tables: &Tables, id: MessageId, bytes: &[u8], depth: u32) -> Result<(), Box<Flaw>> {
+pub(super) fn check(tables: &Tables, id: MessageId, bytes: &[u8], depth: u32) -> Result<(), Flaw> {
     let message = &tables.messages[id];
     let mut reader = Reader::new(bytes);
     while !reader.is_at_end() {
@@ -281,7 +284,7 @@ fn check_value(
     value: Raw,
     bytes: &[u8],
     depth: u32,
-) -> Result<(), Box<Flaw>> {
+) -> Result<(), Flaw> {
     match kind {
         Kind::Message(_) if depth >= DEEPEST => Err(too_deep()),
         Kind::Message(id) => check(tables, id, value.range().of(bytes), depth + 1),

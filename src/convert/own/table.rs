@@ -8,7 +8,8 @@ use super::super::json;
 use super::super::schema::SchemaError;
 use super::wire::WireType;
 use prost_reflect::{
-    Cardinality, EnumDescriptor, ExtensionDescriptor, FieldDescriptor, Kind as Type, MessageDescriptor,
+    Cardinality, EnumDescriptor, ExtensionDescriptor, FieldDescriptor, Kind as Type,
+    MessageDescriptor,
 };
 use std::collections::{BTreeMap, HashMap};
 
@@ -118,6 +119,8 @@ pub(super) struct Enum {
     dense: Vec<Option<Box<[u8]>>>,
     /// The value of an entry of a map without one.
     pub default: i32,
+    /// Whether it is `google.protobuf.NullValue`, of which any number is null.
+    is_null: bool,
 }
 
 impl Kind {
@@ -170,15 +173,16 @@ impl Enum {
             names.entry(value.number()).or_insert_with(|| name.into_boxed_slice());
         }
         let default = descriptor.default_value().number();
-        if descriptor.full_name() == "google.protobuf.NullValue" {
-            names = BTreeMap::from([(0, Box::from(b"null".as_slice()))]);
-        }
         let dense = (0..256).map(|number| names.get(&number).cloned()).collect();
-        Self { names, dense, default }
+        let is_null = descriptor.full_name() == "google.protobuf.NullValue";
+        Self { names, dense, default, is_null }
     }
 
     /// The JSON of a number that has a name.
     pub(super) fn name(&self, number: i32) -> Option<&[u8]> {
+        if self.is_null {
+            return Some(b"null");
+        }
         let name = match usize::try_from(number) {
             Ok(place) if place < self.dense.len() => self.dense[place].as_ref(),
             _ => self.names.get(&number),
@@ -193,13 +197,13 @@ impl Tables {
         let mut compiler = Compiler::default();
         let id = compiler.id(message);
         while let Some(descriptor) = compiler.pending.get(compiler.done.len()).cloned() {
-            let compiled = compiler.message(&descriptor)?;
-            if compiled.shape == Shape::Any {
+            let message = compiler.message(&descriptor)?;
+            if message.shape == Shape::Any {
                 for other in descriptor.parent_pool().all_messages() {
                     compiler.id(&other);
                 }
             }
-            compiler.done.push(compiled);
+            compiler.done.push(message);
         }
         let Compiler { done: messages, enums, ids, pending, .. } = compiler;
         // The entry of a map is no type that somebody can name.
@@ -250,7 +254,8 @@ impl Compiler {
         extensions.sort_by(|a, b| a.full_name().cmp(b.full_name()));
 
         // Those of `optional` fields come last, by protobuf's own rule.
-        let is_real = |field: &FieldDescriptor| field.containing_oneof().is_some_and(|o| !o.is_synthetic());
+        let is_real =
+            |field: &FieldDescriptor| field.containing_oneof().is_some_and(|o| !o.is_synthetic());
         let mut numbers = Vec::new();
         let mut fields = Vec::new();
         let mut oneofs: Vec<String> = Vec::new();
@@ -306,10 +311,9 @@ impl Compiler {
             Type::Enum(descriptor) => Kind::Enum(self.enum_id(&descriptor)),
             Type::Message(descriptor) => Kind::Message(self.id(&descriptor)),
         };
-        let mut label = vec![b','];
-        json::string(&mut label, part.json_name());
-        label.push(b':');
-        let (name, label) = (part.name().to_owned(), label.into_boxed_slice());
+        // In names nothing is escaped but what JSON demands, unlike in texts.
+        let label = format!(",{}:", serde_json::Value::from(part.json_name()));
+        let (name, label) = (part.name().to_owned(), label.into_bytes().into_boxed_slice());
         Ok(Field { name, label, kind, repeat: part.repeat(), oneof: None })
     }
 }
@@ -411,10 +415,9 @@ fn shape(name: &str, fields: &[Field]) -> Shape {
             (Shape::Value, fields.len() == 6 && one_of_them)
         }
         "FieldMask" => (Shape::FieldMask, is(&[(Kind::Text, Repeat::List)])),
-        "Any" => (
-            Shape::Any,
-            is(&[(Kind::Text, Repeat::Implicit), (Kind::Bytes, Repeat::Implicit)]),
-        ),
+        "Any" => {
+            (Shape::Any, is(&[(Kind::Text, Repeat::Implicit), (Kind::Bytes, Repeat::Implicit)]))
+        }
         _ => return Shape::Object,
     };
     if fits { shape } else { Shape::Object }

@@ -1,6 +1,6 @@
 //! Does a message of an operator's own schema give the JSON that protobuf's rules name?
 
-use super::super::{Converter, ConvertError, Converted, Fields, SchemaError, Source};
+use super::super::{ConvertError, Converted, Converter, Fields, SchemaError, Source};
 use std::fs;
 use std::path::PathBuf;
 use tempfile::TempDir;
@@ -138,10 +138,7 @@ fn entries_of_a_map_stand_in_the_order_of_their_keys_and_the_last_of_a_key_count
     let flag = |key: u64, value: u64| field(11, &[varint(2, value), varint(1, key)].concat());
     let minus = u64::MAX;
     let bytes = [flag(10, 1), flag(9, 0), flag(minus, 1), flag(9, 1), field(11, &[])].concat();
-    assert_eq!(
-        converted(&bytes),
-        r#"{"flags":{"-1":true,"0":false,"9":true,"10":true}}"#
-    );
+    assert_eq!(converted(&bytes), r#"{"flags":{"-1":true,"0":false,"9":true,"10":true}}"#);
     let entry = field(4, &field(1, b"k"));
     assert_eq!(converted(&entry), r#"{"named":{"k":{}}}"#);
 }
@@ -188,7 +185,10 @@ fn messages_may_be_nested_a_hundred_deep_and_no_deeper() {
     fails(&nested(101), "nested more than 100 deep");
     // The same inside of what is never written.
     let hidden = field(7, &field(1_000, &[0x0b; 200]));
-    assert!(try_convert(&[hidden, varint(8, 1)].concat()).is_ok(), "an unknown field is not looked into");
+    assert!(
+        try_convert(&[hidden, varint(8, 1)].concat()).is_ok(),
+        "an unknown field is not looked into"
+    );
     let groups = |depth| [[0x23_u8].repeat(depth), [0x24].repeat(depth)].concat();
     assert!(try_convert(&field(5, &groups(99))).is_ok());
     fails(&field(5, &groups(100)), "nested more than 100 deep");
@@ -198,7 +198,10 @@ fn messages_may_be_nested_a_hundred_deep_and_no_deeper() {
 fn what_is_not_the_message_is_told_with_the_path_of_the_field() {
     for (bytes, says) in [
         (field(3, &field(1, b"\xff")), "stops.name: the text is not UTF-8"),
-        (field(3, &varint(1, 1)), "stops.name: its wire type is Varint, that of the schema Delimited"),
+        (
+            field(3, &varint(1, 1)),
+            "stops.name: its wire type is Varint, that of the schema Delimited",
+        ),
         (vec![0x0a, 5, b'x'], "line: the bytes end in the middle of a field"),
         (vec![0x00], "there is no field 0"),
         (vec![0x0e], "there is no wire type 6"),
@@ -261,7 +264,10 @@ fn a_path_that_leads_to_no_single_value_is_refused_with_what_is_there() {
     }
     let time = Converter::new(&source, "fleet.Trip", Fields { key: None, time: Some("line") });
     let error = time.unwrap_err().to_string();
-    assert!(error.ends_with("is a single value; it must be a google.protobuf.Timestamp"), "{error}");
+    assert!(
+        error.ends_with("is a single value; it must be a google.protobuf.Timestamp"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -285,7 +291,8 @@ fn refused(text: &str, message: &str) -> SchemaError {
 
 #[test]
 fn what_is_wrong_with_a_schema_is_told_with_its_file_and_line() {
-    let broken = refused("syntax = \"proto3\";\nmessage A {\n  strin name = 1;\n}\n", "A").to_string();
+    let broken =
+        refused("syntax = \"proto3\";\nmessage A {\n  strin name = 1;\n}\n", "A").to_string();
     assert!(broken.starts_with("fleet.proto:3:3: "), "{broken}");
     let cut = refused("syntax = \"proto3\";\nmessage A {\n", "A").to_string();
     assert!(cut.starts_with("fleet.proto: expected "), "{cut}");
@@ -304,6 +311,7 @@ fn groups_and_editions_are_refused_by_name() {
     let group = "syntax = \"proto2\"; message A { optional group B = 1 { optional int32 c = 1; } }";
     let group = refused(group, "A").to_string();
     assert!(group.contains("A.b in fleet.proto") && group.contains("it is a group"), "{group}");
-    let edition = refused("// first\nedition = \"2023\";\nmessage A { int32 b = 1; }", "A").to_string();
+    let edition =
+        refused("// first\nedition = \"2023\";\nmessage A { int32 b = 1; }", "A").to_string();
     assert!(edition.starts_with("fleet.proto:2:1: editions are not supported"), "{edition}");
 }

@@ -51,12 +51,12 @@ pub(super) struct Transcoder<'a> {
 
 impl Transcoder<'_> {
     /// Appends the JSON of the route's message.
-    pub(super) fn run(&mut self, id: MessageId, bytes: &[u8], wanted: &Wanted) -> Result<(), Box<Flaw>> {
+    pub(super) fn run(&mut self, id: MessageId, bytes: &[u8], wanted: &Wanted) -> Result<(), Flaw> {
         let here = Here { leaf: None, inner: Some(wanted) };
         self.message(id, Place { bytes, depth: 0, is_checked: false }, here)
     }
 
-    fn message(&mut self, id: MessageId, place: Place<'_>, here: Here<'_>) -> Result<(), Box<Flaw>> {
+    fn message(&mut self, id: MessageId, place: Place<'_>, here: Here<'_>) -> Result<(), Flaw> {
         let tables = self.tables;
         let message = &tables.messages[id];
         let frame = self.slots.scan(message, place.bytes, place.depth)?;
@@ -79,7 +79,7 @@ impl Transcoder<'_> {
         frame: Frame,
         place: Place<'_>,
         here: Here<'_>,
-    ) -> Result<(), Box<Flaw>> {
+    ) -> Result<(), Flaw> {
         let start = self.out.len();
         self.members(message, frame, place, here)?;
         json::close(self.out, start);
@@ -93,7 +93,7 @@ impl Transcoder<'_> {
         frame: Frame,
         place: Place<'_>,
         here: Here<'_>,
-    ) -> Result<(), Box<Flaw>> {
+    ) -> Result<(), Flaw> {
         for (number, field) in message.fields.iter().enumerate() {
             let slot = self.slots.slot(frame, number);
             if slot.count == 0 {
@@ -111,11 +111,12 @@ impl Transcoder<'_> {
         slot: Slot,
         place: Place<'_>,
         here: Here<'_>,
-    ) -> Result<(), Box<Flaw>> {
+    ) -> Result<(), Flaw> {
         let start = self.out.len();
         match field.repeat {
             Repeat::Implicit => {
-                let Some(value) = self.slots.first(slot).filter(|raw| !is_default(field.kind, *raw))
+                let Some(value) =
+                    self.slots.first(slot).filter(|raw| !is_default(field.kind, *raw))
                 else {
                     return Ok(());
                 };
@@ -148,7 +149,7 @@ impl Transcoder<'_> {
         slot: Slot,
         place: Place<'_>,
         here: Here<'_>,
-    ) -> Result<(), Box<Flaw>> {
+    ) -> Result<(), Flaw> {
         let Some(first) = self.slots.first(slot) else { return Ok(()) };
         if slot.count == 1 {
             return self.value(kind, first, place, here);
@@ -156,7 +157,7 @@ impl Transcoder<'_> {
         // Only a message has several: it is what they say together.
         let Kind::Message(id) = kind else { return Err(Flaw::malformed("two values for one")) };
         let mut merged = Vec::new();
-        let mut values = self.slots.values(slot);
+        let mut values = slot.values();
         while let Some(value) = values.next(self.slots) {
             merged.extend_from_slice(value.range().of(place.bytes));
         }
@@ -172,24 +173,20 @@ impl Transcoder<'_> {
         raw: Raw,
         place: Place<'_>,
         here: Here<'_>,
-    ) -> Result<(), Box<Flaw>> {
-        match kind {
-            Kind::Message(id) => {
-                let (bytes, depth) = (raw.range().of(place.bytes), deeper(place)?);
-                self.message(id, Place { bytes, depth, ..place }, here)
-            }
-            _ => {
-                let start = self.out.len();
-                self.scalar(kind, raw, place.bytes)?;
-                if let Some(number) = here.leaf {
-                    self.captured[number] = Some(Captured::Text(match kind {
-                        Kind::Text => raw.range().of(place.bytes).to_vec(),
-                        _ => self.out[start..].iter().copied().filter(|b| *b != b'"').collect(),
-                    }));
-                }
-                Ok(())
-            }
+    ) -> Result<(), Flaw> {
+        if let Kind::Message(id) = kind {
+            let (bytes, depth) = (raw.range().of(place.bytes), deeper(place)?);
+            return self.message(id, Place { bytes, depth, ..place }, here);
         }
+        let start = self.out.len();
+        self.scalar(kind, raw, place.bytes)?;
+        if let Some(number) = here.leaf {
+            self.captured[number] = Some(Captured::Text(match kind {
+                Kind::Text => raw.range().of(place.bytes).to_vec(),
+                _ => self.out[start..].iter().copied().filter(|b| *b != b'"').collect(),
+            }));
+        }
+        Ok(())
     }
 
     #[inline]
@@ -198,7 +195,7 @@ impl Transcoder<'_> {
         clippy::cast_possible_wrap,
         reason = "protobuf's rule: of a varint that is too large for its field the low bits count"
     )]
-    fn scalar(&mut self, kind: Kind, raw: Raw, bytes: &[u8]) -> Result<(), Box<Flaw>> {
+    fn scalar(&mut self, kind: Kind, raw: Raw, bytes: &[u8]) -> Result<(), Flaw> {
         let (out, bits) = (&mut *self.out, raw.bits());
         match kind {
             Kind::Double => json::float(out, f64::from_bits(bits)),
@@ -223,9 +220,9 @@ impl Transcoder<'_> {
     }
 
     /// Appends a list; whether it has a value.
-    fn list(&mut self, kind: Kind, slot: Slot, place: Place<'_>) -> Result<bool, Box<Flaw>> {
+    fn list(&mut self, kind: Kind, slot: Slot, place: Place<'_>) -> Result<bool, Flaw> {
         let start = self.out.len();
-        let mut values = self.slots.values(slot);
+        let mut values = slot.values();
         while let Some(value) = values.next(self.slots) {
             if !value.is_packed {
                 self.out.push(b',');
@@ -248,7 +245,7 @@ impl Transcoder<'_> {
     }
 
     /// Appends a map in the order of its keys. `kind` is that of its entries.
-    fn map(&mut self, kind: Kind, slot: Slot, place: Place<'_>) -> Result<(), Box<Flaw>> {
+    fn map(&mut self, kind: Kind, slot: Slot, place: Place<'_>) -> Result<(), Flaw> {
         let Kind::Message(id) = kind else { return Ok(()) };
         let tables = self.tables;
         let entry = &tables.messages[id];
@@ -256,7 +253,7 @@ impl Transcoder<'_> {
         let depth = deeper(place)?;
 
         let mut entries = Vec::with_capacity(slot.count as usize);
-        let mut values = self.slots.values(slot);
+        let mut values = slot.values();
         while let Some(value) = values.next(self.slots) {
             let bytes = value.range().of(place.bytes);
             let frame = self.slots.scan(entry, bytes, depth)?;
@@ -298,7 +295,7 @@ impl Transcoder<'_> {
     }
 
     /// Appends the value of a slot, or what counts as its value when it is unset.
-    fn or_default(&mut self, kind: Kind, slot: Slot, place: Place<'_>) -> Result<(), Box<Flaw>> {
+    fn or_default(&mut self, kind: Kind, slot: Slot, place: Place<'_>) -> Result<(), Flaw> {
         if slot.count > 0 {
             return self.singular(kind, slot, place, Here::default());
         }
@@ -322,7 +319,7 @@ impl Transcoder<'_> {
         frame: Frame,
         place: Place<'_>,
         here: Here<'_>,
-    ) -> Result<(), Box<Flaw>> {
+    ) -> Result<(), Flaw> {
         let slot = |slots: &Slots, number| slots.slot(frame, number);
         match shape {
             Shape::Object => self.object(message, frame, place, here),
@@ -364,7 +361,7 @@ impl Transcoder<'_> {
         message: &Message,
         frame: Frame,
         place: Place<'_>,
-    ) -> Result<(), Box<Flaw>> {
+    ) -> Result<(), Flaw> {
         for (number, field) in message.fields.iter().enumerate() {
             let slot = self.slots.slot(frame, number);
             let Some(first) = self.slots.first(slot) else { continue };
@@ -384,9 +381,9 @@ impl Transcoder<'_> {
         Ok(())
     }
 
-    fn mask(&mut self, slot: Slot, bytes: &[u8]) -> Result<(), Box<Flaw>> {
+    fn mask(&mut self, slot: Slot, bytes: &[u8]) -> Result<(), Flaw> {
         let mut joined = String::new();
-        let mut values = self.slots.values(slot);
+        let mut values = slot.values();
         let mut is_first = true;
         while let Some(value) = values.next(self.slots) {
             if !std::mem::take(&mut is_first) {
@@ -399,7 +396,7 @@ impl Transcoder<'_> {
     }
 
     /// The message that a `google.protobuf.Any` holds, with its type; where the schema has it.
-    fn any(&mut self, frame: Frame, place: Place<'_>) -> Result<(), Box<Flaw>> {
+    fn any(&mut self, frame: Frame, place: Place<'_>) -> Result<(), Flaw> {
         let range = |slots: &Slots, number| {
             let raw = slots.first(slots.slot(frame, number));
             raw.map_or(&[][..], |raw| raw.range().of(place.bytes))
@@ -411,7 +408,10 @@ impl Transcoder<'_> {
         }
         let (_, name) = url.rsplit_once('/').unwrap_or(("", url));
         let Some(id) = self.tables.by_name.get(name) else {
-            return Err(Flaw::impossible(format!("of the type {url:?}"), "of a type of the schema"));
+            return Err(Flaw::impossible(
+                format!("of the type {url:?}"),
+                "of a type of the schema",
+            ));
         };
         let message = &self.tables.messages[*id];
         let inner = Place { bytes, depth: deeper(place)?, is_checked: false };
@@ -444,7 +444,7 @@ impl Transcoder<'_> {
 }
 
 /// How deep a message in this one is.
-fn deeper(place: Place<'_>) -> Result<u32, Box<Flaw>> {
+fn deeper(place: Place<'_>) -> Result<u32, Flaw> {
     if place.depth >= DEEPEST { Err(too_deep()) } else { Ok(place.depth + 1) }
 }
 
@@ -489,7 +489,7 @@ impl<'b> MapKey<'b> {
         clippy::cast_possible_wrap,
         reason = "as in `Transcoder::scalar`"
     )]
-    fn new(kind: Kind, raw: Option<Raw>, bytes: &'b [u8]) -> Result<Self, Box<Flaw>> {
+    fn new(kind: Kind, raw: Option<Raw>, bytes: &'b [u8]) -> Result<Self, Flaw> {
         let Some(raw) = raw else {
             return Ok(match kind {
                 Kind::Text => Self::Text(""),
@@ -499,7 +499,9 @@ impl<'b> MapKey<'b> {
         };
         let bits = raw.bits();
         Ok(match kind {
-            Kind::Text => Self::Text(scan::text(raw.range().of(bytes)).map_err(|f| f.within("key"))?),
+            Kind::Text => {
+                Self::Text(scan::text(raw.range().of(bytes)).map_err(|f| f.within("key"))?)
+            }
             Kind::Bool => Self::Bool(bits != 0),
             Kind::Int32 | Kind::Sfixed32 => Self::Signed((bits as i32).into()),
             Kind::Sint32 => Self::Signed((zigzag(u64::from(bits as u32)) as i32).into()),

@@ -11,10 +11,13 @@ use super::flaw::Flaw;
 /// (<https://protobuf.dev/reference/protobuf/google.protobuf/#duration>).
 const LONGEST: i64 = 315_576_000_000;
 
-pub(super) fn timestamp(out: &mut Vec<u8>, time: Timestamp) -> Result<(), Box<Flaw>> {
+pub(super) fn timestamp(out: &mut Vec<u8>, time: Timestamp) -> Result<(), Flaw> {
     if !time.is_valid() {
         let found = format!("{} s and {} ns since 1970", time.seconds, time.nanos);
-        return Err(Flaw::impossible(found, "a time in the years 1 to 9999, with 0 to 999999999 ns"));
+        return Err(Flaw::impossible(
+            found,
+            "a time in the years 1 to 9999, with 0 to 999999999 ns",
+        ));
     }
     out.push(b'"');
     time.write(out);
@@ -23,8 +26,9 @@ pub(super) fn timestamp(out: &mut Vec<u8>, time: Timestamp) -> Result<(), Box<Fl
 }
 
 /// Seconds with 0, 3, 6 or 9 digits behind the point.
-pub(super) fn duration(out: &mut Vec<u8>, seconds: i64, nanos: i32) -> Result<(), Box<Flaw>> {
-    let in_range = seconds.unsigned_abs() <= LONGEST.unsigned_abs() && nanos.unsigned_abs() < 1_000_000_000;
+pub(super) fn duration(out: &mut Vec<u8>, seconds: i64, nanos: i32) -> Result<(), Flaw> {
+    let in_range =
+        seconds.unsigned_abs() <= LONGEST.unsigned_abs() && nanos.unsigned_abs() < 1_000_000_000;
     let one_sign = seconds.signum() * i64::from(nanos.signum()) >= 0;
     if !in_range || !one_sign {
         let found = format!("{seconds} s and {nanos} ns");
@@ -39,8 +43,8 @@ pub(super) fn duration(out: &mut Vec<u8>, seconds: i64, nanos: i32) -> Result<()
     let nanos = nanos.unsigned_abs();
     let fraction = match nanos {
         0 => String::new(),
-        _ if nanos % 1_000_000 == 0 => format!(".{:03}", nanos / 1_000_000),
-        _ if nanos % 1_000 == 0 => format!(".{:06}", nanos / 1_000),
+        _ if nanos.is_multiple_of(1_000_000) => format!(".{:03}", nanos / 1_000_000),
+        _ if nanos.is_multiple_of(1_000) => format!(".{:06}", nanos / 1_000),
         _ => format!(".{nanos:09}"),
     };
     out.extend_from_slice(fraction.as_bytes());
@@ -50,10 +54,12 @@ pub(super) fn duration(out: &mut Vec<u8>, seconds: i64, nanos: i32) -> Result<()
 
 /// Appends one path of a field mask in lowerCamelCase; refused where it is no path or could not be
 /// read back.
-pub(super) fn mask_path(joined: &mut String, path: &str) -> Result<(), Box<Flaw>> {
+pub(super) fn mask_path(joined: &mut String, path: &str) -> Result<(), Flaw> {
     let is_name = |name: &str| {
         let legal = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        name.chars().all(legal) && !name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit())
+        name.chars().all(legal)
+            && !name.is_empty()
+            && !name.starts_with(|c: char| c.is_ascii_digit())
     };
     let mut after_underscore = false;
     let mut is_reversible = path.split('.').all(is_name);
@@ -102,14 +108,9 @@ mod tests {
 
     #[test]
     fn a_duration_out_of_range_or_of_two_signs_is_refused() {
-        for (seconds, nanos) in [
-            (LONGEST + 1, 0),
-            (i64::MIN, 0),
-            (0, 1_000_000_000),
-            (0, i32::MIN),
-            (1, -1),
-            (-1, 1),
-        ] {
+        for (seconds, nanos) in
+            [(LONGEST + 1, 0), (i64::MIN, 0), (0, 1_000_000_000), (0, i32::MIN), (1, -1), (-1, 1)]
+        {
             assert_eq!(lasting(seconds, nanos), None, "{seconds} {nanos}");
         }
     }

@@ -63,7 +63,7 @@ impl<'a> Reader<'a> {
         self.at == self.bytes.len()
     }
 
-    pub(super) fn key(&mut self) -> Result<Key, Box<Flaw>> {
+    pub(super) fn key(&mut self) -> Result<Key, Flaw> {
         // Fields 1 to 15 have a key of one byte.
         let key = self.varint()?;
         let Ok(key) = u32::try_from(key) else {
@@ -86,7 +86,7 @@ impl<'a> Reader<'a> {
     }
 
     #[inline]
-    pub(super) fn varint(&mut self) -> Result<u64, Box<Flaw>> {
+    pub(super) fn varint(&mut self) -> Result<u64, Flaw> {
         match self.bytes.get(self.at) {
             Some(&byte) if byte < 0x80 => {
                 self.at += 1;
@@ -96,7 +96,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn long_varint(&mut self) -> Result<u64, Box<Flaw>> {
+    fn long_varint(&mut self) -> Result<u64, Flaw> {
         let mut value = 0;
         for (place, &byte) in self.bytes[self.at..].iter().take(10).enumerate() {
             value |= u64::from(byte & 0x7f) << (7 * place);
@@ -113,14 +113,14 @@ impl<'a> Reader<'a> {
     }
 
     #[inline]
-    pub(super) fn fixed64(&mut self) -> Result<u64, Box<Flaw>> {
+    pub(super) fn fixed64(&mut self) -> Result<u64, Flaw> {
         let bytes = self.bytes[self.at..].first_chunk().ok_or_else(cut)?;
         self.at += 8;
         Ok(u64::from_le_bytes(*bytes))
     }
 
     #[inline]
-    pub(super) fn fixed32(&mut self) -> Result<u32, Box<Flaw>> {
+    pub(super) fn fixed32(&mut self) -> Result<u32, Flaw> {
         let bytes = self.bytes[self.at..].first_chunk().ok_or_else(cut)?;
         self.at += 4;
         Ok(u32::from_le_bytes(*bytes))
@@ -128,7 +128,7 @@ impl<'a> Reader<'a> {
 
     /// What stands behind its length.
     #[inline]
-    pub(super) fn delimited(&mut self) -> Result<Range, Box<Flaw>> {
+    pub(super) fn delimited(&mut self) -> Result<Range, Flaw> {
         let length = self.varint()?;
         let left = self.bytes.len() - self.at;
         let length = usize::try_from(length).ok().filter(|length| *length <= left);
@@ -138,7 +138,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Passes over a field in a message that is `depth` messages deep.
-    pub(super) fn skip(&mut self, key: Key, depth: u32) -> Result<(), Box<Flaw>> {
+    pub(super) fn skip(&mut self, key: Key, depth: u32) -> Result<(), Flaw> {
         // The groups that are open. Their depth is bounded, so that this is small.
         let mut groups = Vec::new();
         let mut key = key;
@@ -168,11 +168,11 @@ impl<'a> Reader<'a> {
 
 const CUT: &str = "the bytes end in the middle of a field";
 
-fn cut() -> Box<Flaw> {
+fn cut() -> Flaw {
     Flaw::malformed(CUT)
 }
 
-pub(super) fn too_deep() -> Box<Flaw> {
+pub(super) fn too_deep() -> Flaw {
     Flaw::malformed(format!("messages are nested more than {DEEPEST} deep"))
 }
 

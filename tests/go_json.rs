@@ -9,6 +9,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 use serde_json::Value;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use waystation::convert::{ConvertError, Converter};
 
@@ -180,7 +181,9 @@ impl Fixture {
         match (self.ours(), self.gos(self.jsonpb.as_ref())) {
             (Ok(ours), Ok(gos)) if ours == gos => Verdict::Same,
             (Ok(_), Ok(_)) => Verdict::OtherJson,
-            (Err(ConvertError::Invalid { field, .. }), Ok(_)) => Verdict::Impossible(field),
+            (Err(ConvertError::Invalid { field: Cow::Borrowed(field), .. }), Ok(_)) => {
+                Verdict::Impossible(field)
+            }
             (Err(ConvertError::Malformed { .. }), Ok(_)) => Verdict::Malformed,
             (Err(ConvertError::Malformed { .. }), Err(_)) if self.refused.is_some() => {
                 Verdict::RefusedByBoth

@@ -212,6 +212,7 @@ fn kafka(checking: &mut Checking<'_>) -> BTreeMap<String, String> {
     let mut properties = BTreeMap::new();
     for (name, Found { value, origin }) in &checking.raw.kafka {
         // A value may be a secret: what was found is told by its kind, never by itself.
+        let right = "a text, a number, true or false";
         let says = match value {
             Value::Text(text) | Value::Number(text) if !text.contains('\0') => {
                 properties.insert(name.clone(), text.clone());
@@ -221,9 +222,9 @@ fn kafka(checking: &mut Checking<'_>) -> BTreeMap<String, String> {
                 properties.insert(name.clone(), flag.to_string());
                 continue;
             }
-            Value::Other(_) | Value::List(_) => {
-                format!("is {value}; it takes a text, a number, true or false")
-            }
+            Value::Other(kind) => format!("is {kind}; it takes {right}"),
+            // What stands in it may be a secret.
+            Value::List(_) => format!("is an array; it takes {right}"),
             _ => "holds a NUL character; it takes a text without one".to_owned(),
         };
         let says = format!("kafka.{} {says}", shown_key(name));

@@ -2,14 +2,13 @@
 
 use super::test_client::{Answer, Client, request};
 use super::*;
-use crate::convert::{MESSAGE, RealtimeGps, Source};
+use crate::convert::{MESSAGE, RealtimeGps};
 use crate::record::{Millis, Reception, Record};
 use crate::spool::{self, Spool, SpoolReader};
 use prost::Message;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use tokio::{sync::oneshot, task::JoinHandle};
 
 const LONG: Duration = Duration::from_mins(1);
 const SHORT: Duration = Duration::from_millis(50);

@@ -4,16 +4,21 @@
 //! It gives what prost-reflect's mapping gives, in Go's spelling and order, several times faster: no
 //! message is built in memory. Differences are named in `tests/go_schemas.rs`.
 //!
-//! - `table.rs`: what is needed of the schema
+//! - `table.rs`: what is needed of the schema; `compile.rs`: how it is made
 //! - `path.rs`: the fields that are wanted for themselves
 //! - `wire.rs`: keys, varints, lengths
 //! - `scan.rs`: where the values of one message stand
-//! - `transcode.rs`: how they are written; `wellknown.rs`: those of the well-known types
+//! - `transcode.rs`: how they are written; `scalar.rs`: single ones; `map_key.rs`: the keys of maps;
+//!   `special.rs`: the well-known types; `wellknown.rs`: single values of theirs
 //! - `flaw.rs`: why there is no JSON
 
+mod compile;
 mod flaw;
+mod map_key;
 mod path;
+mod scalar;
 mod scan;
+mod special;
 mod table;
 mod transcode;
 mod wellknown;

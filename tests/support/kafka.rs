@@ -69,6 +69,7 @@ impl Kafka {
             Some(Arrived {
                 key: message.key().map(text),
                 value: text(message.payload().unwrap()),
+                timestamp: message.timestamp().to_millis(),
                 headers: (0..headers.count()).map(header).collect(),
             })
         })
@@ -80,5 +81,7 @@ impl Kafka {
 pub struct Arrived {
     pub key: Option<String>,
     pub value: String,
+    /// Milliseconds since 1970.
+    pub timestamp: Option<i64>,
     pub headers: BTreeMap<String, String>,
 }

@@ -72,6 +72,12 @@ impl Site {
         self.settings.insert("route".to_owned(), format!("[{}]", routes.join(", ")));
     }
 
+    /// What is posted to `/endpoint`, with these settings beside its topic, as TOML writes them.
+    pub fn set_route(&mut self, topic: &str, settings: &str) {
+        let route = format!("[{{ path = \"/endpoint\", topic = {topic:?}, {settings} }}]");
+        self.settings.insert("route".to_owned(), route);
+    }
+
     /// Sets one setting that is a number.
     pub fn set_number(&mut self, name: &str, value: u64) {
         self.settings.insert(name.to_owned(), value.to_string());

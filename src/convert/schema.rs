@@ -147,6 +147,11 @@ fn unknown(pool: &DescriptorPool, name: &str) -> SchemaError {
 fn compile(files: &[PathBuf], include: &[PathBuf]) -> Result<DescriptorPool, SchemaError> {
     let own: Vec<PathBuf> = files.iter().filter_map(|file| file.parent().map(Into::into)).collect();
     let include = if include.is_empty() { &own } else { include };
+    // protox says of a file that is not there that it is in no include path.
+    for path in files.iter().chain(include) {
+        let opened = fs::File::open(path);
+        opened.map_err(|source| SchemaError::Read { path: path.clone(), source })?;
+    }
     let failed = |error: protox::Error| {
         SchemaError::Proto(edition(&error, include).unwrap_or_else(|| located(&error)))
     };

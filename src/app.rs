@@ -90,7 +90,7 @@ pub fn run(config: Config) -> Result<(), RunError> {
         let _inside = runtime.enter();
         signals::Signals::listen().map_err(RunError::Signals)?
     };
-    tracing::info!("taking records at http://{}/", server.local_addr());
+    tracing::info!("taking records at {}://{}/", server.scheme(), server.local_addr());
 
     let admin_state = Arc::new(AdminState::default());
     let stats = server.stats();

@@ -84,6 +84,9 @@ pub struct Ingest {
     /// Requests refused since the process started, by the reason's short name (`malformed`,
     /// `too_large` ...); every reason is there, also with 0.
     pub rejected: BTreeMap<String, u64>,
+    /// Connections since the process started that broke off before a request, for want of TLS.
+    #[serde(default)]
+    pub failed_handshakes: u64,
 }
 
 impl Ingest {

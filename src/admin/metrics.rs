@@ -81,6 +81,12 @@ fn records(text: &mut Text, status: &Snapshot, input: &Input) {
         "Fields that the operator's schemas do not know, left out of the JSON, since the process started.",
     )
     .sample(&[], input.unknown_fields);
+    text.family(
+        Kind::Counter,
+        "waystation_tls_handshakes_failed_total",
+        "Connections to ingest that broke off before TLS was there, since the process started.",
+    )
+    .sample(&[], status.ingest.failed_handshakes);
     let mut ledger = text.family(
         Kind::Gauge,
         "waystation_ledger_records",

@@ -156,7 +156,8 @@ impl Facts {
         // With those that are 0: a counter that appears with its first count has no increase.
         let rejected = self.stats.rejected();
         let rejected = rejected.map(|(name, count)| (name.to_owned(), count)).collect();
-        status::Ingest { state, reason, per_second, rejected }
+        let failed_handshakes = self.stats.failed_handshakes();
+        status::Ingest { state, reason, per_second, rejected, failed_handshakes }
     }
 
     fn kafka(&self, estimates: &status::rates::Estimates) -> status::Kafka {

@@ -36,10 +36,15 @@ pub fn run(args: &Args, path: &Path) -> u8 {
     };
     match config::load(path).and_then(rehearsed) {
         Ok(loaded) if args.print => terminal::answer(&loaded.to_toml()),
-        Ok(loaded) => match terminal::answer(&sentence(path, &loaded.config)) {
-            exit::OK if args.connect => ask(&loaded.config),
-            code => code,
-        },
+        Ok(loaded) => {
+            for warning in loaded.config.ingest.warnings() {
+                terminal::complain(&format!("warning: {warning}"));
+            }
+            match terminal::answer(&sentence(path, &loaded.config)) {
+                exit::OK if args.connect => ask(&loaded.config),
+                code => code,
+            }
+        }
         Err(problems) => {
             terminal::complain(&problems);
             exit::CONFIG

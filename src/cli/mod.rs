@@ -15,6 +15,7 @@ mod run;
 mod spool;
 mod status;
 pub mod terminal;
+mod token;
 
 use crate::config::DEFAULT_PATH;
 use clap::error::ErrorKind;
@@ -45,6 +46,8 @@ enum Command {
     Spool(spool::Args),
     /// Look at the records that Kafka can never take
     Dead(dead::Args),
+    /// Make a token for devices: it is printed once, with the line for the file of ingest.tokens
+    Token(token::Args),
     /// Show all of it on this machine: vehicles, an outage, a crash, and what arrived
     Demo(demo::Args),
     /// Post simulated vehicles' messages to a collector and measure its answers
@@ -67,6 +70,7 @@ fn dispatch(cli: &Cli) -> u8 {
         Command::Status(args) => status::run(args, &cli.config),
         Command::Spool(args) => spool::run(args, &cli.config),
         Command::Dead(args) => dead::run(args, &cli.config),
+        Command::Token(args) => token::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Load(args) => load::run(args),
     }

@@ -15,11 +15,10 @@ use super::schema::{
     MAX_SIZE, MIN_FREE, PROGRESS_TOPIC, Setting, WHEN_FULL,
 };
 use super::value::{self, Value};
-use super::{parts, routes};
+use super::{doors, parts, routes};
 use crate::record::Route;
 use crate::{admin, dead, forward, ingest, spool};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 const KIB: u64 = 1 << 10;
@@ -94,7 +93,9 @@ fn ingest(checking: &mut Checking<'_>) -> Option<ingest::Config> {
     let max_connections = checking.setting(&MAX_CONNECTIONS, |v| value::count(v, &(1..=65_536)));
     let header_timeout = checking.duration(&HEADER_TIMEOUT, 100, 300_000);
     let body_timeout = checking.duration(&BODY_TIMEOUT, 100, 300_000);
+    let doors = doors::check(checking);
     let routes = routes::check(checking);
+    let doors = doors?;
     Some(ingest::Config {
         listen: listen?,
         max_message: max_message?,
@@ -102,16 +103,16 @@ fn ingest(checking: &mut Checking<'_>) -> Option<ingest::Config> {
         max_connections: max_connections?,
         header_timeout: header_timeout?,
         body_timeout: body_timeout?,
+        tls: doors.tls,
+        tokens: doors.tokens,
+        max_requests_per_address: doors.max_requests_per_address,
+        max_requests_per_token: doors.max_requests_per_token,
         routes,
     })
 }
 
 fn spool(checking: &mut Checking<'_>) -> Option<spool::Config> {
-    let dir = checking.setting(&DIR, |value| {
-        let dir = PathBuf::from(value::text(value)?);
-        let right = "it takes an absolute path: a service has no directory of its own";
-        dir.is_absolute().then_some(dir).ok_or_else(|| right.to_owned())
-    });
+    let dir = checking.setting(&DIR, value::absolute);
     // Two segments: one that is drained and one that is written.
     let max_size = checking.setting(&MAX_SIZE, |v| value::size(v, &(16 * MIB..=1024 * TIB)));
     let min_free = checking.setting(&MIN_FREE, |v| value::size(v, &(0..=TIB)));

@@ -2,7 +2,7 @@
 //!
 //! `files.rs` reads `waystation.toml` and the `conf.d/*.toml` beside it; `raw.rs` merges them
 //! (names known, values as written, each with its line); `checked.rs` and `routes.rs` turn
-//! that into the parts' own configs (`effective.rs`), by the means of `checking.rs`; `parts.rs` asks the parts what they think of it;
+//! that (`doors.rs`: who may post) into the parts' own configs (`effective.rs`), by the means of `checking.rs`; `parts.rs` asks the parts what they think of it;
 //! `print.rs` shows what is in effect. `schema.rs` lists the settings, `value.rs` reads single
 //! values, `problem.rs` says what is wrong and where.
 //!
@@ -10,6 +10,7 @@
 
 mod checked;
 mod checking;
+mod doors;
 mod effective;
 mod files;
 mod parts;
@@ -50,11 +51,20 @@ impl Loaded {
         print::to_toml(&self.raw, &self.config.box_name)
     }
 
-    /// What a right configuration still lacks on this box: files and programs that Kafka needs.
-    /// The service starts without them, keeps every record and sends none.
+    /// What a right configuration still lacks on this box: files and programs that Kafka needs, without
+    /// which the service starts, keeps every record and sends none; and files that ingest needs, without
+    /// which it does not start.
     pub fn rehearse(&self) -> Result<(), Problems> {
-        let obstacles = parts::rehearse(&self.config.forward);
-        let problems: Vec<_> = obstacles.into_iter().map(|found| self.problem(found)).collect();
+        let obstacles = parts::rehearse(&self.config.forward).into_iter();
+        let faults = self.config.ingest.rehearse().into_iter().map(|fault| {
+            let file = problem::shown(&fault.file);
+            let place = match fault.line {
+                Some(line) => Place::Line(Origin { file, line }),
+                None => Place::File(file),
+            };
+            Problem { place, says: fault.says.replace(char::is_control, " ") }
+        });
+        let problems: Vec<_> = obstacles.map(|found| self.problem(found)).chain(faults).collect();
         if problems.is_empty() { Ok(()) } else { Err(Problems::in_order(problems, &self.files)) }
     }
 

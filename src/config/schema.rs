@@ -48,6 +48,12 @@ pub const MAX_BATCH: Setting = Setting::new("ingest.max_batch", "8MiB");
 pub const MAX_CONNECTIONS: Setting = Setting::new("ingest.max_connections", "1024");
 pub const HEADER_TIMEOUT: Setting = Setting::new("ingest.header_timeout", "75s");
 pub const BODY_TIMEOUT: Setting = Setting::new("ingest.body_timeout", "10s");
+pub const TLS_CERTIFICATE: Setting = Setting { name: "ingest.tls_certificate", default: None };
+pub const TLS_KEY: Setting = Setting { name: "ingest.tls_key", default: None };
+pub const TLS_CLIENT_CA: Setting = Setting { name: "ingest.tls_client_ca", default: None };
+pub const TOKENS: Setting = Setting { name: "ingest.tokens", default: None };
+pub const MAX_REQUESTS_PER_ADDRESS: Setting = Setting::new("ingest.max_requests_per_address", "0");
+pub const MAX_REQUESTS_PER_TOKEN: Setting = Setting::new("ingest.max_requests_per_token", "0");
 pub const DIR: Setting = Setting::new("spool.dir", "/var/lib/waystation/spool");
 pub const MAX_SIZE: Setting = Setting::new("spool.max_size", "2GiB");
 pub const MIN_FREE: Setting = Setting::new("spool.min_free", "256MiB");
@@ -68,7 +74,7 @@ pub const LOG_FILTER: Setting = Setting::new("log.filter", "info");
 pub const LOG_FORMAT: Setting = Setting::new("log.format", "text");
 
 /// Every setting outside `[[route]]` and `[kafka]`, in the order in which they are printed.
-pub const SETTINGS: [&Setting; 25] = [
+pub const SETTINGS: [&Setting; 31] = [
     &BOX_NAME,
     &LISTEN,
     &MAX_MESSAGE,
@@ -76,6 +82,12 @@ pub const SETTINGS: [&Setting; 25] = [
     &MAX_CONNECTIONS,
     &HEADER_TIMEOUT,
     &BODY_TIMEOUT,
+    &TLS_CERTIFICATE,
+    &TLS_KEY,
+    &TLS_CLIENT_CA,
+    &TOKENS,
+    &MAX_REQUESTS_PER_ADDRESS,
+    &MAX_REQUESTS_PER_TOKEN,
     &DIR,
     &MAX_SIZE,
     &MIN_FREE,

@@ -139,6 +139,13 @@ pub fn address(value: &Value) -> Result<SocketAddr, String> {
     })
 }
 
+/// An absolute path.
+pub fn absolute(value: &Value) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text(value)?);
+    let right = "it takes an absolute path: a service has no directory of its own";
+    path.is_absolute().then_some(path).ok_or_else(|| right.to_owned())
+}
+
 /// Exactly representable sizes in the largest unit that divides them.
 pub fn shown_size(bytes: u64) -> String {
     let whole = |(unit, shift): &(&str, u32)| {

@@ -4,6 +4,7 @@
 //! have to mend it. It does not know what the body says.
 
 use super::body;
+use super::door::Pass;
 use super::encoding::Encoding;
 use super::problem::{Problem, Reason};
 use std::convert::Infallible;
@@ -77,6 +78,7 @@ impl Limits {
         paths: &(impl Iterator<Item = &'a str> + Clone),
         method: &Method,
         path: &str,
+        pass: &Pass,
         headers: Headers,
     ) -> Result<Admitted, Problem> {
         let of = |path: &str, form| {
@@ -92,6 +94,8 @@ impl Limits {
             let detail = format!("{path} receives messages by POST, not {method}");
             return Err(Problem::new(Reason::MethodNotAllowed, detail));
         }
+        // A batch's path counts as its route.
+        paths.clone().nth(admitted.place).map_or(Ok(()), |route| pass.check(route))?;
         if headers.kind == Some(ContentType::Other) {
             let detail = "the content type must be one of those in the header Accept";
             return Err(Problem::new(Reason::UnsupportedType, detail));
@@ -121,7 +125,9 @@ mod tests {
             batch: body::Limits { size: 1_000, what: "a batch", time },
         };
         let paths = ["/a", "/a/b"].into_iter();
-        limits.admit(&paths, method, path, headers).map_err(|problem| problem.reason)
+        limits
+            .admit(&paths, method, path, &Pass::default(), headers)
+            .map_err(|problem| problem.reason)
     }
 
     fn message(place: usize) -> Admitted {

@@ -7,6 +7,7 @@
 use super::admit::{Admitted, Form, Headers, Limits};
 use super::batch;
 use super::body;
+use super::door::{Client, Door};
 use super::problem::{Problem, Reason};
 use super::stats::Stats;
 use super::{BindError, RouteConfig};
@@ -58,6 +59,7 @@ impl Endpoint {
 
 /// What every request is answered with the help of.
 pub(super) struct Handler {
+    pub door: Door,
     /// A handful at most: looking through them is faster than hashing the path.
     pub endpoints: Vec<Endpoint>,
     pub limits: Limits,
@@ -73,6 +75,7 @@ impl Handler {
     /// Answers one request.
     pub(super) async fn answer<B: Buf, E: Display>(
         &self,
+        client: Option<Client>,
         method: Method,
         path: &str,
         headers: Headers,
@@ -80,7 +83,10 @@ impl Handler {
     ) -> Response {
         let started = Instant::now();
         let paths = self.endpoints.iter().map(|endpoint| &*endpoint.route.path);
-        let admitted = self.limits.admit(&paths, &method, path, headers);
+        let admitted = self
+            .door
+            .enter(client)
+            .and_then(|pass| self.limits.admit(&paths, &method, path, &pass, headers));
         // A batch takes as long as its client's link.
         let timed = !matches!(admitted, Ok(Admitted { form: Form::Batch, .. }));
         let response = match admitted {

@@ -6,7 +6,9 @@
 //! what is served.
 
 use super::linger::Lingering;
+use super::reload::Current;
 use super::stats::Stats;
+use super::tls::Tls;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -15,11 +17,15 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use warp::reply::Response;
 
 /// Bytes of request line and headers, at most; also the largest piece of a body.
@@ -32,7 +38,7 @@ const BACK_OFF: Duration = Duration::from_millis(100);
 pub(super) struct Limits {
     /// Open at once; further ones wait in the kernel's queue.
     pub connections: usize,
-    /// For the headers of a request, and between two requests.
+    /// For the headers of a request, and between two requests; also for a TLS handshake.
     pub headers: Duration,
     /// How long the connections may take to end after the signal to stop.
     pub grace: Duration,
@@ -48,17 +54,19 @@ enum Stage {
     Cut,
 }
 
-/// Serves until `shutdown`, then stops accepting, lets the requests at hand finish, and
+/// Serves until `shutdown`, each connection by what `service` makes of its peer, inside of TLS where
+/// there are certificates. Then it stops accepting, lets the requests at hand finish, and
 /// returns when no connection is left, at the latest shortly after the time of grace.
 pub(super) async fn run<S>(
     listener: TcpListener,
+    tls: Option<Arc<Current<Tls>>>,
     limits: Limits,
-    service: S,
+    service: impl Fn(SocketAddr) -> S,
     stats: Arc<Stats>,
     shutdown: impl Future<Output = ()>,
 ) where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
-    S: Clone + Send + 'static,
+    S: Send + 'static,
     S::Future: Send,
 {
     let mut http = http1::Builder::new();
@@ -75,7 +83,7 @@ pub(super) async fn run<S>(
     let mut shutdown = pin!(shutdown);
     let mut acceptor = Acceptor { listener, troubled: false };
     loop {
-        let (stream, permit) = tokio::select! {
+        let (stream, peer, permit) = tokio::select! {
             biased;
             () = &mut shutdown => break,
             accepted = acceptor.next(&permits) => accepted,
@@ -83,11 +91,30 @@ pub(super) async fn run<S>(
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!("a connection cannot be set to send at once: {error}");
         }
-        let connection =
-            http.serve_connection(TokioIo::new(Lingering::new(stream)), service.clone());
+        let (stream, service) = (Lingering::new(stream), service(peer));
         let (stage, open) = (stage.subscribe(), stats.open_connection());
+        let Some(tls) = &tls else {
+            let connection = http.serve_connection(TokioIo::new(stream), service);
+            tokio::spawn(async move {
+                serve(connection, stage).await;
+                drop((open, permit));
+            });
+            continue;
+        };
+        // Those of this moment: what is read anew later is for later connections.
+        let acceptor = TlsAcceptor::from(Arc::clone(&tls.get().server));
+        let (http, stats) = (http.clone(), Arc::clone(&stats));
         tokio::spawn(async move {
-            serve(connection, stage).await;
+            match handshake(acceptor, stream, limits.headers, stage.clone()).await {
+                Some(Ok(stream)) => {
+                    serve(http.serve_connection(TokioIo::new(stream), service), stage).await;
+                }
+                Some(Err(why)) => {
+                    stats.count_failed_handshake();
+                    tracing::debug!("no TLS with {peer}: {why}");
+                }
+                None => {}
+            }
             drop((open, permit));
         });
     }
@@ -109,11 +136,40 @@ async fn all_closed(permits: &Semaphore, count: u32) {
     let _all = permits.acquire_many(count).await;
 }
 
+/// Begins TLS, within the limit; `None` when the end of all connections comes first.
+async fn handshake(
+    acceptor: TlsAcceptor,
+    stream: Lingering,
+    limit: Duration,
+    mut stage: watch::Receiver<Stage>,
+) -> Option<Result<TlsStream<Lingering>, String>> {
+    let shaking = async {
+        match acceptor.accept(stream).into_fallible().await {
+            Ok(stream) => Ok(stream),
+            Err((error, mut stream)) => {
+                // So that the client reads the alert. That it is gone is nothing more to tell.
+                let _ = stream.shutdown().await;
+                Err(error.to_string())
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        shaken = tokio::time::timeout(limit, shaking) => Some(shaken.unwrap_or_else(|_| {
+            let limit = humantime::format_duration(limit);
+            Err(format!("the handshake did not end within {limit}"))
+        })),
+        // Also when the listener is gone without a word.
+        _ = stage.wait_for(|stage| *stage != Stage::Serving) => None,
+    }
+}
+
 /// Drives one connection to its end.
-async fn serve<S>(
-    connection: http1::Connection<TokioIo<Lingering>, S>,
+async fn serve<I, S>(
+    connection: http1::Connection<TokioIo<I>, S>,
     mut stage: watch::Receiver<Stage>,
 ) where
+    I: AsyncRead + AsyncWrite + Unpin,
     S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
 {
     let mut connection = pin!(connection);
@@ -147,18 +203,21 @@ struct Acceptor {
 
 impl Acceptor {
     /// The next connection, once there is a permit for it.
-    async fn next(&mut self, permits: &Arc<Semaphore>) -> (TcpStream, OwnedSemaphorePermit) {
+    async fn next(
+        &mut self,
+        permits: &Arc<Semaphore>,
+    ) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
         loop {
             let Ok(permit) = Arc::clone(permits).acquire_owned().await else {
                 // Only a closed semaphore gives no permit, and nothing closes this one.
                 return std::future::pending().await;
             };
             match self.listener.accept().await {
-                Ok((stream, _)) => {
+                Ok((stream, peer)) => {
                     if std::mem::take(&mut self.troubled) {
                         tracing::info!("connections are accepted again");
                     }
-                    return (stream, permit);
+                    return (stream, peer, permit);
                 }
                 Err(error) if is_the_clients(&error) => {
                     tracing::debug!("a connection broke before it was accepted: {error}");
@@ -184,8 +243,7 @@ fn is_the_clients(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::SocketAddr;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::io::AsyncReadExt;
     use tokio::sync::oneshot;
     use warp::reply::Reply;
 
@@ -208,7 +266,7 @@ mod tests {
         let (stop, stopped) = oneshot::channel();
         let stats = Arc::new(Stats::new(std::iter::empty()));
         let run = async move {
-            run(listener, limits, service, stats, async move {
+            run(listener, None, limits, |_| service.clone(), stats, async move {
                 stopped.await.unwrap();
             })
             .await;

@@ -9,45 +9,64 @@
 //!
 //! - `listener.rs`: connections, their limits and their end
 //! - `linger.rs`: closing so that the last answer is read
+//! - `tls.rs`: the certificates of encrypted ones
+//! - `door.rs`: which clients may ask at all; `tokens.rs`: by their token; `rate.rs`: how often
 //! - `handler.rs`: one request; `admit.rs`: whether its body is worth reading
 //! - `batch.rs`: many messages in one body; `framing.rs`: where each of them ends
 //! - `body.rs`: reading a body under limits
 //! - `encoding.rs`: undoing its compression, under the same
 //! - `problem.rs`: the refusals
+//! - `files.rs`: files that the configuration names; `reload.rs`: those that are read again
+//!   `rehearse.rs`: what is wrong with them before the start
 //! - `stats.rs`: the counters
 
 mod admit;
 mod batch;
 mod body;
+mod door;
 mod encoding;
+mod files;
 mod framing;
 mod handler;
 mod linger;
 mod listener;
 mod problem;
+mod rate;
+mod rehearse;
+mod reload;
 mod stats;
 #[cfg(test)]
 mod test_client;
 #[cfg(test)]
+mod test_pki;
+#[cfg(test)]
 mod tests;
+pub mod tls;
+mod tokens;
 
+pub use files::Fault;
 pub use problem::Reason;
 pub use stats::Stats;
+pub use tokens::{NewToken, new_token};
 
 use crate::convert::{SchemaError, Source};
 use crate::spool::SpoolWriter;
 use admit::{ContentType, Headers};
+use door::{Client, Door, Introduced};
 use encoding::Encoding;
 use handler::{Endpoint, Handler};
 use hyper_util::service::TowerToHyperService;
 use problem::Problem;
+use reload::{Current, Look};
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use warp::Filter;
@@ -57,6 +76,8 @@ use warp::reply::Response;
 
 /// How long the requests at hand may take to finish after the signal to stop.
 const GRACE: Duration = Duration::from_secs(10);
+/// How often it is looked whether certificates and tokens have changed.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What the operator sets under `[ingest]` and `[[route]]`.
 #[derive(Debug, Clone)]
@@ -72,6 +93,12 @@ pub struct Config {
     pub header_timeout: Duration,
     /// How long a body may take; of a batch, each message.
     pub body_timeout: Duration,
+    /// Without it connections are not encrypted.
+    pub tls: Option<tls::Config>,
+    /// The file of the tokens of which each request must present one.
+    pub tokens: Option<PathBuf>,
+    pub max_requests_per_address: Option<NonZeroU32>,
+    pub max_requests_per_token: Option<NonZeroU32>,
     pub routes: Vec<RouteConfig>,
 }
 
@@ -98,6 +125,8 @@ pub enum BindError {
     Listen { address: SocketAddr, source: io::Error },
     #[error("the route {path} cannot be used: {source}")]
     Route { path: String, source: SchemaError },
+    #[error(transparent)]
+    File(#[from] Fault),
 }
 
 /// Ingest, listening and ready to run.
@@ -105,8 +134,11 @@ pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
     limits: listener::Limits,
+    tls: Option<Arc<Current<tls::Tls>>>,
     handler: Arc<Handler>,
     stats: Arc<Stats>,
+    looks: Vec<Look>,
+    look_every: Duration,
 }
 
 impl fmt::Debug for Server {
@@ -119,6 +151,10 @@ impl Server {
     /// Builds the routes and listens. From here on clients can connect; they are answered
     /// once [`run`](Self::run) runs. Must be called inside the runtime that will run it.
     pub fn bind(config: Config, writer: SpoolWriter) -> Result<Self, BindError> {
+        let Doors { tls, tokens, looks } = Doors::open(&config)?;
+        let (per_address, per_token) =
+            (config.max_requests_per_address, config.max_requests_per_token);
+        let door = Door::new(per_address, tokens, per_token);
         let endpoints: Vec<_> =
             config.routes.into_iter().map(Endpoint::new).collect::<Result<_, _>>()?;
         let stats = Arc::new(Stats::new(endpoints.iter().map(|e| Arc::clone(&e.route))));
@@ -139,6 +175,7 @@ impl Server {
             batch: body::Limits { size: config.max_batch, what: "a batch", time },
         };
         let handler = Handler {
+            door,
             endpoints,
             limits: bodies,
             batches: Semaphore::new(batch::AT_ONCE),
@@ -148,12 +185,18 @@ impl Server {
             stats: Arc::clone(&stats),
         };
         let handler = Arc::new(handler);
-        Ok(Self { listener, address, limits, handler, stats })
+        let look_every = LOOK_EVERY;
+        Ok(Self { listener, address, limits, tls, handler, stats, looks, look_every })
     }
 
     /// Where it listens: the port that was given when the configuration asked for port 0.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How its address begins: `https` where connections are encrypted.
+    pub fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
     }
 
     /// The counters, for the status and the metrics.
@@ -164,9 +207,47 @@ impl Server {
     /// Serves until `shutdown`. Then it accepts no more connections, finishes the requests
     /// at hand (for 10 s at the most) and returns; the spool's writer is no longer used.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let Self { listener, limits, handler, stats, .. } = self;
+        let Self { listener, tls, limits, handler, stats, looks, look_every, .. } = self;
+        let asks = !handler.door.is_open();
         let service = TowerToHyperService::new(warp::service(filter(handler)));
-        listener::run(listener, limits, service, stats, shutdown).await;
+        let service = |peer| Introduced { service: service.clone(), peer: asks.then_some(peer) };
+        tokio::select! {
+            () = listener::run(listener, tls, limits, service, stats, shutdown) => {}
+            never = reload::keep_up(looks, look_every) => match never {},
+        }
+    }
+}
+
+/// What stands in the files that the configuration names, and how it is kept up.
+struct Doors {
+    tls: Option<Arc<Current<tls::Tls>>>,
+    tokens: Option<Arc<Current<tokens::Tokens>>>,
+    looks: Vec<Look>,
+}
+
+impl Doors {
+    fn open(config: &Config) -> Result<Self, Fault> {
+        let mut doors = Self { tls: None, tokens: None, looks: Vec::new() };
+        if let Some(tls) = &config.tls {
+            let (current, mut look) = tls.source().open()?;
+            let (in_use, mut reminder) = (Arc::clone(&current), tls::Reminder::default());
+            doors.looks.push(Box::new(move || {
+                look();
+                if let Some(says) = reminder.due(&in_use.get(), SystemTime::now()) {
+                    tracing::warn!("{says}");
+                }
+            }));
+            doors.tls = Some(current);
+        }
+        if let Some(file) = &config.tokens {
+            let (current, look) = tokens::Tokens::source(file, config.paths()).open()?;
+            doors.looks.push(look);
+            doors.tokens = Some(current);
+        }
+        if let Some(says) = config.readable_tokens() {
+            tracing::warn!("{says}");
+        }
+        Ok(doors)
     }
 }
 
@@ -177,15 +258,16 @@ fn filter(
 ) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static {
     let refusing = Arc::clone(&handler);
     warp::method()
+        .and(warp::ext::optional::<Client>())
         .and(warp::path::full())
         .and(warp::header::optional::<ContentType>("content-type"))
         .and(warp::header::optional::<Encoding>("content-encoding"))
         .and(warp::header::optional::<u64>("content-length"))
         .and(warp::body::stream())
-        .then(move |method, path: FullPath, kind, encoding, length, body| {
+        .then(move |method, client, path: FullPath, kind, encoding, length, body| {
             let handler = Arc::clone(&handler);
             let headers = Headers { kind, encoding, length };
-            async move { handler.answer(method, path.as_str(), headers, body).await }
+            async move { handler.answer(client, method, path.as_str(), headers, body).await }
         })
         .recover(move |rejection: Rejection| {
             let response = refusing.refuse(unreadable(&rejection));

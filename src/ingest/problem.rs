@@ -10,13 +10,18 @@ use crate::spool::AppendError;
 use std::borrow::Cow;
 use std::io;
 use std::ops::RangeInclusive;
-use warp::http::header::{ACCEPT, ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use warp::http::header::{
+    ACCEPT, ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use warp::http::{HeaderMap, HeaderValue, StatusCode};
 use warp::reply::{Reply, Response};
 
 /// The kinds of refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reason {
+    TooManyRequests,
+    Unauthorized,
+    Forbidden,
     NotFound,
     MethodNotAllowed,
     UnsupportedType,
@@ -44,7 +49,10 @@ struct Kind {
 }
 
 impl Reason {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
+        Self::TooManyRequests,
+        Self::Unauthorized,
+        Self::Forbidden,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::UnsupportedType,
@@ -63,6 +71,21 @@ impl Reason {
 
     const fn kind(self) -> Kind {
         let (slug, label, title, status) = match self {
+            Self::TooManyRequests => (
+                "too-many-requests",
+                "too_many_requests",
+                "This client asks too often",
+                StatusCode::TOO_MANY_REQUESTS,
+            ),
+            Self::Unauthorized => (
+                "unauthorized",
+                "unauthorized",
+                "A token is needed, or this one is not known",
+                StatusCode::UNAUTHORIZED,
+            ),
+            Self::Forbidden => {
+                ("forbidden", "forbidden", "The token is not for this path", StatusCode::FORBIDDEN)
+            }
             Self::NotFound => (
                 "not-found",
                 "not_found",
@@ -142,7 +165,7 @@ impl Reason {
     /// so that a thousand devices that were refused together do not come back together.
     fn retry_after(self) -> Option<RangeInclusive<u64>> {
         match self {
-            Self::Busy => Some(1..=3),
+            Self::Busy | Self::TooManyRequests => Some(1..=3),
             Self::Stopping => Some(3..=10),
             Self::Failed => Some(10..=30),
             Self::Full => Some(30..=90),
@@ -158,6 +181,7 @@ impl Reason {
     /// The header that tells the client what would be taken.
     fn hint(self, headers: &mut HeaderMap) {
         let (name, value) = match self {
+            Self::Unauthorized => (WWW_AUTHENTICATE, "Bearer"),
             Self::MethodNotAllowed => (ALLOW, "POST"),
             Self::UnsupportedType => {
                 (ACCEPT, "application/x-protobuf, application/protobuf, application/octet-stream")
@@ -343,6 +367,7 @@ mod tests {
     fn a_refusal_says_what_would_be_taken() {
         let header = |reason, name| answer(&Problem::new(reason, "")).headers().get(name).cloned();
         assert_eq!(header(Reason::MethodNotAllowed, ALLOW).unwrap(), "POST");
+        assert_eq!(header(Reason::Unauthorized, WWW_AUTHENTICATE).unwrap(), "Bearer");
         let codings = header(Reason::UnsupportedEncoding, ACCEPT_ENCODING).unwrap();
         assert_eq!(codings, "gzip, zstd, identity");
         let accept = header(Reason::UnsupportedType, ACCEPT).unwrap();

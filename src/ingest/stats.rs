@@ -19,6 +19,7 @@ pub struct Stats {
     requests: Histogram,
     connections: AtomicU64,
     unknown_fields: AtomicU64,
+    failed_handshakes: AtomicU64,
 }
 
 impl Stats {
@@ -29,6 +30,7 @@ impl Stats {
             requests: Histogram::default(),
             connections: AtomicU64::new(0),
             unknown_fields: AtomicU64::new(0),
+            failed_handshakes: AtomicU64::new(0),
         }
     }
 
@@ -62,6 +64,15 @@ impl Stats {
         if fields > 0 {
             self.unknown_fields.fetch_add(fields, Relaxed);
         }
+    }
+
+    /// Connections that did not get as far as a request, because they spoke no TLS, or not rightly.
+    pub fn failed_handshakes(&self) -> u64 {
+        self.failed_handshakes.load(Relaxed)
+    }
+
+    pub(super) fn count_failed_handshake(&self) {
+        self.failed_handshakes.fetch_add(1, Relaxed);
     }
 
     /// So many more records of the route at this place were kept, and that answer is decided.

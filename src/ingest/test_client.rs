@@ -1,11 +1,11 @@
 //! A client that says exactly what a test wants said, byte by byte.
 
 use std::collections::HashMap;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
 /// A connection that is written to byte by byte.
-pub(super) struct Client(pub BufReader<TcpStream>);
+pub(super) struct Client<S = TcpStream>(pub BufReader<S>);
 
 #[derive(Debug)]
 pub(super) struct Answer {
@@ -14,7 +14,7 @@ pub(super) struct Answer {
     pub body: String,
 }
 
-impl Client {
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     pub(super) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.0.get_mut().write_all(bytes.as_ref()).await.unwrap();
     }

@@ -10,6 +10,10 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::{sync::oneshot, task::JoinHandle};
 
+mod door;
+mod encrypted;
+mod start;
+
 const LONG: Duration = Duration::from_mins(1);
 const SHORT: Duration = Duration::from_millis(50);
 
@@ -25,18 +29,27 @@ struct Running {
     _dir: tempfile::TempDir,
 }
 
-/// Starts with the defaults of a test, after `change`.
-fn start(change: impl FnOnce(&mut Config, &mut spool::Config)) -> Running {
-    let dir = tempfile::tempdir().unwrap();
-    let mut config = Config {
+/// The defaults of a test.
+fn defaults() -> Config {
+    Config {
         listen: "127.0.0.1:0".parse().unwrap(),
         max_message: 1000,
         max_batch: 20_000,
         max_connections: 100,
         header_timeout: LONG,
         body_timeout: LONG,
+        tls: None,
+        tokens: None,
+        max_requests_per_address: None,
+        max_requests_per_token: None,
         routes: vec![route("/endpoint", "test", Some("device_id"))],
-    };
+    }
+}
+
+/// Starts with those, after `change`.
+fn start(change: impl FnOnce(&mut Config, &mut spool::Config)) -> Running {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = defaults();
     let mut spool_config = spool::Config {
         max_size: 1 << 30,
         min_free: 0,
@@ -46,7 +59,8 @@ fn start(change: impl FnOnce(&mut Config, &mut spool::Config)) -> Running {
     change(&mut config, &mut spool_config);
     let Spool { writer, reader, acks, .. } = spool::open(spool_config).unwrap();
     let acks = tokio::spawn(acks.run());
-    let server = Server::bind(config, writer.clone()).unwrap();
+    let mut server = Server::bind(config, writer.clone()).unwrap();
+    server.look_every = Duration::from_millis(2);
     let (address, stats) = (server.local_addr(), server.stats());
     let (stop, stopped) = oneshot::channel();
     let serving = tokio::spawn(server.run(async move {
@@ -373,28 +387,4 @@ async fn a_spool_that_is_closing_is_a_503() {
     assert_problem(&answer, 503, "stopping");
     let _ = running.stop.send(());
     running.serving.await.unwrap();
-}
-
-#[tokio::test]
-async fn a_port_in_use_is_one_sentence_that_names_it() {
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap();
-    let running = start(|_, _| ());
-    let config = Config {
-        listen: address,
-        max_message: 1,
-        max_batch: 1,
-        max_connections: 1,
-        header_timeout: LONG,
-        body_timeout: LONG,
-        routes: vec![],
-    };
-    let error = Server::bind(config.clone(), running.writer.clone()).unwrap_err().to_string();
-    assert!(error.contains(&address.to_string()) && !error.contains('\n'), "{error}");
-
-    let routes = vec![route("/a", "a", Some("device"))];
-    let config = Config { routes, ..config };
-    let error = Server::bind(config, running.writer.clone()).unwrap_err().to_string();
-    assert!(error.contains("/a") && error.contains("device_id"), "{error}");
-    running.stop().await;
 }

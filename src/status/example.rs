@@ -21,6 +21,7 @@ pub(crate) fn snapshot() -> Snapshot {
             reason: None,
             per_second: 142.3,
             rejected: [("malformed".to_owned(), 12), ("too_large".to_owned(), 3)].into(),
+            failed_handshakes: 7,
         },
         spool: Spool {
             records: 0,

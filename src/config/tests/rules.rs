@@ -4,6 +4,7 @@ use super::super::{LogFormat, assemble, schema};
 use super::{DROP_IN, MAIN, load, load_all, problem, route};
 use crate::config::schema::Setting;
 use crate::forward::{Delivery, InDoubt};
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 #[test]
@@ -307,4 +308,33 @@ fn a_batch_is_no_smaller_than_a_message() {
     let expected = ":3: ingest.max_batch is \"1KiB\"; it must be at least \
                     ingest.max_message (\"2KiB\")";
     assert_eq!(says, expected);
+}
+
+#[test]
+fn a_certificate_and_its_key_come_together_by_absolute_paths() {
+    let ingest = |lines: &str| format!("[ingest]\n{lines}");
+    let alone = |lines: &str| problem(&ingest(lines));
+    let certificate = "tls_certificate = \"/a\"\n";
+    let says = alone(certificate);
+    assert_eq!(says, ":2: ingest.tls_certificate is set, and ingest.tls_key is not; set both");
+    assert!(alone("tls_key = \"/a\"\n").contains("and ingest.tls_certificate is not"));
+    assert!(alone("tls_client_ca = \"/a\"\n").contains("and ingest.tls_certificate is not"));
+    assert!(alone("tokens = \"tokens\"\n").contains("it takes an absolute path"));
+    let both = load(&ingest(&(certificate.to_owned() + "tls_key = \"/b\"\n")));
+    assert_eq!(both.config.ingest.tls.unwrap().key.to_str(), Some("/b"));
+    assert!(load("").config.ingest.tls.is_none());
+}
+
+#[test]
+fn requests_a_second_are_a_number_and_those_of_a_token_need_tokens() {
+    let limit = |lines: &str| load(&format!("[ingest]\n{lines}")).config.ingest;
+    let address = |lines: &str| limit(lines).max_requests_per_address.map(NonZeroU32::get);
+    assert_eq!(address(""), None);
+    assert_eq!(address("max_requests_per_address = 0"), None);
+    assert_eq!(address("max_requests_per_address = 50"), Some(50));
+    let says = problem("[ingest]\nmax_requests_per_token = 5\n");
+    assert!(says.starts_with(":2: ingest.max_requests_per_token is set, and ingest.tokens is not"));
+    let both = limit("max_requests_per_token = 5\ntokens = \"/t\"");
+    assert_eq!(both.max_requests_per_token.map(NonZeroU32::get), Some(5));
+    assert!(problem("[ingest]\nmax_requests_per_address = \"5\"\n").contains("a whole number"));
 }

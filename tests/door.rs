@@ -13,6 +13,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 use support::client::{ask, post, request};
 use support::fleet::message;
 use support::service::Site;
@@ -32,9 +33,11 @@ struct Pair {
 }
 
 impl Pair {
-    fn new() -> Self {
+    /// Valid for as long as that.
+    fn new(days: u64) -> Self {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+        let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+        params.not_after = (SystemTime::now() + Duration::from_hours(24 * days)).into();
         Self { certificate: params.self_signed(&key).unwrap(), key }
     }
 }
@@ -111,7 +114,7 @@ fn stay(site: &Site, file: &Path, why: &str) -> usize {
 fn a_file_that_breaks_leaves_the_one_from_before_in_use_and_is_told_once() {
     let mut site = Site::new(None);
     let files = Files::of(&mut site);
-    let (old, new) = (Pair::new(), Pair::new());
+    let (old, new) = (Pair::new(3), Pair::new(90));
     let ((old_token, old_line), (new_token, new_line)) = (token("old"), token("new"));
     files.write(&old);
     fs::write(&files.tokens, &old_line).unwrap();
@@ -120,6 +123,8 @@ fn a_file_that_breaks_leaves_the_one_from_before_in_use_and_is_told_once() {
     assert_eq!(ask_with(&old, &old_token), Some(StatusCode::OK));
     assert_eq!(ask_with(&old, &new_token), Some(StatusCode::UNAUTHORIZED));
     assert_eq!(ask_with(&new, &old_token), None);
+    let ending = "the certificate expires in 2 days";
+    until("the certificate's end is told", || site.log().contains(ending));
 
     fs::write(&files.key, new.key.serialize_pem()).unwrap();
     fs::write(&files.tokens, format!("{new_line}\nhalf a li")).unwrap();
@@ -136,6 +141,7 @@ fn a_file_that_breaks_leaves_the_one_from_before_in_use_and_is_told_once() {
     assert_eq!(ask_with(&old, &new_token), None);
     let told = (stay(&site, &files.key, ""), stay(&site, &files.tokens, ""));
     assert_eq!(told, (1, 1), "{}", site.log());
+    assert_eq!(site.log().matches("the certificate expires").count(), 1, "{}", site.log());
 
     let failed = service.status().ingest.failed_handshakes;
     assert!(failed >= 2, "{failed}");

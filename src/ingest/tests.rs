@@ -145,6 +145,11 @@ fn post(body: &[u8]) -> Vec<u8> {
     request("POST /endpoint", &["content-type: application/x-protobuf"], body)
 }
 
+/// What must come to be: a test that waits for it in vain fails.
+async fn in_time<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(LONG, what).await.expect("within a minute")
+}
+
 #[track_caller]
 fn assert_problem(answer: &Answer, status: u16, slug: &str) -> serde_json::Value {
     assert_eq!(answer.status, status, "{answer:?}");

@@ -98,10 +98,10 @@ async fn tokens_are_read_again_when_their_file_changes() {
         async |token| client.exchange(knock("/endpoint", Some(&bearer(token)))).await.status;
     assert_eq!((status(&old).await, status(&new).await), (200, 401));
     write(&file, &[&old, &new]);
-    while status(&new).await != 200 {}
+    in_time(async { while status(&new).await != 200 {} }).await;
     assert_eq!(status(&old).await, 200);
     write(&file, &[&new]);
-    while status(&old).await != 401 {}
+    in_time(async { while status(&old).await != 401 {} }).await;
     assert_eq!(status(&new).await, 200);
     running.stop().await;
 }
@@ -116,17 +116,23 @@ async fn an_address_that_asks_too_often_is_told_when_to_come_back_and_is_taken_t
     }
     assert_eq!(statuses, [200, 404, 200]);
     let mut client = running.connect().await;
-    let answer = loop {
-        let answer = client.exchange(knock("/endpoint", None)).await;
-        if answer.status != 200 {
-            break answer;
+    let refused = async {
+        loop {
+            let answer = client.exchange(knock("/endpoint", None)).await;
+            if answer.status != 200 {
+                break answer;
+            }
         }
     };
+    let answer = in_time(refused).await;
     assert_problem(&answer, 429, "too-many-requests");
     let seconds: u64 = answer.headers["retry-after"].parse().unwrap();
     assert!((1..=3).contains(&seconds), "{seconds}");
     assert_eq!(running.rejected(Reason::TooManyRequests), 1);
-    while running.connect().await.exchange(knock("/endpoint", None)).await.status != 200 {}
+    in_time(async {
+        while running.connect().await.exchange(knock("/endpoint", None)).await.status != 200 {}
+    })
+    .await;
     running.stop().await;
 }
 
@@ -142,7 +148,7 @@ async fn each_token_has_a_rate_of_its_own_and_guesses_count_by_address() {
         assert!([200, 429].contains(&answer.status), "{answer:?}");
         answer.status == 429
     };
-    while !refused(&one).await {}
+    in_time(async { while !refused(&one).await {} }).await;
     assert!(!refused(&other).await);
     running.stop().await;
 
@@ -151,7 +157,8 @@ async fn each_token_has_a_rate_of_its_own_and_guesses_count_by_address() {
     });
     let mut client = running.connect().await;
     let wrong = Some("Bearer guessed");
-    while client.exchange(knock("/endpoint", wrong)).await.status != 429 {}
+    in_time(async { while client.exchange(knock("/endpoint", wrong)).await.status != 429 {} })
+        .await;
     assert!(running.rejected(Reason::Unauthorized) > 0);
     running.stop().await;
 }

@@ -58,9 +58,12 @@ impl Encrypted {
     }
 
     async fn failed(&self, handshakes: u64) {
-        while self.running.stats.failed_handshakes() != handshakes {
-            tokio::task::yield_now().await;
-        }
+        in_time(async {
+            while self.running.stats.failed_handshakes() != handshakes {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
     }
 }
 
@@ -121,7 +124,7 @@ async fn a_new_certificate_is_shown_to_new_connections_and_old_ones_go_on() {
     let encrypted = Encrypted::start(&one.server(), None, |_| ());
     let mut old = encrypted.connect(&Trust::new(&one)).await.unwrap();
     write(encrypted.files.path(), &other.server());
-    while !encrypted.takes(&Trust::new(&other)).await {}
+    in_time(async { while !encrypted.takes(&Trust::new(&other)).await {} }).await;
     assert!(!encrypted.takes(&Trust::new(&one)).await);
     assert_eq!(old.exchange(post(&message(|_| ()))).await.status, 200);
     encrypted.running.stop().await;
@@ -138,7 +141,7 @@ async fn half_of_a_new_pair_is_never_shown() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     fs::write(encrypted.files.path().join("tls.key"), &new.key).unwrap();
-    while !encrypted.takes(&Trust::new(&other)).await {}
+    in_time(async { while !encrypted.takes(&Trust::new(&other)).await {} }).await;
     encrypted.running.stop().await;
 }
 
@@ -158,7 +161,7 @@ async fn where_clients_must_have_a_certificate_only_those_of_the_authority_get_i
     // Whom it trusts is read anew, too.
     fs::write(encrypted.files.path().join("ca.crt"), stranger.certificate()).unwrap();
     let trust = |shows| Trust { shows: Some(shows), ..Trust::new(&authority) };
-    while !encrypted.takes(&trust(&wrong)).await {}
+    in_time(async { while !encrypted.takes(&trust(&wrong)).await {} }).await;
     assert!(!encrypted.takes(&trust(&right)).await);
     encrypted.running.stop().await;
 }
@@ -170,7 +173,7 @@ async fn what_is_no_tls_is_closed_and_counted_and_harms_nobody() {
     let mut plain = encrypted.running.connect().await;
     plain.send(post(&message(|_| ()))).await;
     let mut alert = Vec::new();
-    plain.0.read_to_end(&mut alert).await.unwrap();
+    in_time(plain.0.read_to_end(&mut alert)).await.unwrap();
     // An alert, and not a word in plain text.
     assert_eq!(alert.first(), Some(&21), "{alert:?}");
     drop(encrypted.running.connect().await);
@@ -193,11 +196,11 @@ async fn a_handshake_that_does_not_end_holds_up_nobody_else_and_has_a_limit() {
     let stopping = Instant::now();
     encrypted.running.stop().await;
     assert!(stopping.elapsed() < GRACE);
-    assert_eq!(silent.closed().await, "");
+    assert_eq!(in_time(silent.closed()).await, "");
 
     let encrypted =
         Encrypted::start(&authority.server(), None, |config| config.header_timeout = SHORT);
-    assert_eq!(encrypted.running.connect().await.closed().await, "");
+    assert_eq!(in_time(encrypted.running.connect().await.closed()).await, "");
     encrypted.failed(1).await;
     encrypted.running.stop().await;
 }

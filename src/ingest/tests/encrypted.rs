@@ -176,6 +176,10 @@ async fn what_is_no_tls_is_closed_and_counted_and_harms_nobody() {
     in_time(plain.0.read_to_end(&mut alert)).await.unwrap();
     // An alert, and not a word in plain text.
     assert_eq!(alert.first(), Some(&21), "{alert:?}");
+    // It was read, since what a client goes on to send does not break the connection.
+    plain.send("more").await;
+    plain.send("more").await;
+    drop(plain);
     drop(encrypted.running.connect().await);
     encrypted.failed(2).await;
     assert!(encrypted.takes(&Trust::new(&authority)).await);
@@ -216,6 +220,11 @@ async fn a_client_that_sends_far_too_much_still_reads_why_it_is_refused_inside_o
         client.send(vec![0; 600_000]).await;
         client.0.get_mut().flush().await.unwrap();
         assert_problem(&client.receive(true).await, 413, "too-large");
+        // Nor is the connection broken when it goes on.
+        for _ in 0..3 {
+            client.send(vec![0; 1000]).await;
+            client.0.get_mut().flush().await.unwrap();
+        }
     }
     encrypted.running.stop().await;
 }

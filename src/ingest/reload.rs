@@ -145,9 +145,12 @@ mod tests {
             for file in &files {
                 fs::write(file, now.to_string()).unwrap();
             }
-            while currents.iter().any(|current| *current.get() != now) {
-                tokio::task::yield_now().await;
-            }
+            let read_again = async {
+                while currents.iter().any(|current| *current.get() != now) {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::time::timeout(Duration::from_mins(1), read_again).await.unwrap();
         }
         assert!(!keeping.is_finished());
         keeping.abort();

@@ -84,6 +84,10 @@ pub struct Ingest {
     /// Requests refused since the process started, by the reason's short name (`malformed`,
     /// `too_large` ...); every reason is there, also with 0.
     pub rejected: BTreeMap<String, u64>,
+    /// Connections that the box closed since the process started, by a short name of the reason
+    /// (`made_room`, `silent` ...); every reason is there, also with 0.
+    #[serde(default)]
+    pub closed: BTreeMap<String, u64>,
 }
 
 impl Ingest {

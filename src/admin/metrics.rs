@@ -81,6 +81,14 @@ fn records(text: &mut Text, status: &Snapshot, input: &Input) {
         "Fields that the operator's schemas do not know, left out of the JSON, since the process started.",
     )
     .sample(&[], input.unknown_fields);
+    let mut closed = text.family(
+        Kind::Counter,
+        "waystation_connections_closed_total",
+        "Connections of trackers that the box closed, by reason, since the process started.",
+    );
+    for (reason, count) in &status.ingest.closed {
+        closed.sample(&[("reason", reason)], *count);
+    }
     let mut ledger = text.family(
         Kind::Gauge,
         "waystation_ledger_records",

@@ -154,9 +154,10 @@ impl Facts {
         let reason = refusal.as_ref().map(AppendError::to_string);
         let state = if reason.is_some() { IngestState::Refusing } else { IngestState::Accepting };
         // With those that are 0: a counter that appears with its first count has no increase.
-        let rejected = self.stats.rejected();
-        let rejected = rejected.map(|(name, count)| (name.to_owned(), count)).collect();
-        status::Ingest { state, reason, per_second, rejected }
+        let named = |(name, count): (&'static str, u64)| (name.to_owned(), count);
+        let rejected = self.stats.rejected().map(named).collect();
+        let closed = self.stats.closed().map(named).collect();
+        status::Ingest { state, reason, per_second, rejected, closed }
     }
 
     fn kafka(&self, estimates: &status::rates::Estimates) -> status::Kafka {

@@ -7,10 +7,10 @@
 //!
 //! This folder knows nothing of Kafka, nor of how the spool keeps its word.
 //!
-//! - `listener.rs`: connections, their limits and their end
-//! - `linger.rs`: closing so that the last answer is read
+//! - `listener.rs`: connections, their limits and their end; `room.rs`: which makes room for another
+//! - `linger.rs`: closing so that the last answer is read; `watched.rs`: an answer that is not read
 //! - `handler.rs`: one request; `admit.rs`: whether its body is worth reading
-//! - `batch.rs`: many messages in one body; `framing.rs`: where each of them ends
+//! - `batch.rs`: many messages in one body; `framing.rs`: where each of them ends; `turns.rs`: whose is read
 //! - `body.rs`: reading a body under limits
 //! - `encoding.rs`: undoing its compression, under the same
 //! - `problem.rs`: the refusals
@@ -25,11 +25,14 @@ mod handler;
 mod linger;
 mod listener;
 mod problem;
+mod room;
 mod stats;
 #[cfg(test)]
 mod test_client;
 #[cfg(test)]
 mod tests;
+mod turns;
+mod watched;
 
 pub use problem::Reason;
 pub use stats::Stats;
@@ -39,6 +42,9 @@ use crate::spool::SpoolWriter;
 use admit::{ContentType, Headers};
 use encoding::Encoding;
 use handler::{Endpoint, Handler};
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::service::TowerToHyperService;
 use problem::Problem;
 use std::convert::Infallible;
@@ -48,8 +54,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::watch;
+use turns::Turns;
 use warp::Filter;
 use warp::path::FullPath;
 use warp::reject::{InvalidHeader, Rejection};
@@ -57,6 +64,9 @@ use warp::reply::Response;
 
 /// How long the requests at hand may take to finish after the signal to stop.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// Connections that wait to be accepted, at most, and as far as the kernel allows.
+const QUEUE: u32 = 4_096;
 
 /// What the operator sets under `[ingest]` and `[[route]]`.
 #[derive(Debug, Clone)]
@@ -66,11 +76,11 @@ pub struct Config {
     pub max_message: usize,
     /// Bytes of a batch, at most, before and after decompression.
     pub max_batch: usize,
-    /// Open connections, at most; further ones wait in the kernel's queue.
+    /// Open connections, at most; for a further one that which has been idle for longest is closed.
     pub max_connections: usize,
     /// How long the headers of a request may take; also how long a connection may idle between two.
     pub header_timeout: Duration,
-    /// How long a body may take; of a batch, each message.
+    /// How long a body may take (of a batch, each message), and how long an answer may wait to be read.
     pub body_timeout: Duration,
     pub routes: Vec<RouteConfig>,
 }
@@ -124,13 +134,12 @@ impl Server {
         let stats = Arc::new(Stats::new(endpoints.iter().map(|e| Arc::clone(&e.route))));
 
         let failed = |source| BindError::Listen { address: config.listen, source };
-        let listener = std::net::TcpListener::bind(config.listen).map_err(failed)?;
-        listener.set_nonblocking(true).map_err(failed)?;
-        let listener = TcpListener::from_std(listener).map_err(failed)?;
+        let listener = listen(config.listen).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let limits = listener::Limits {
             connections: config.max_connections,
             headers: config.header_timeout,
+            unread: config.body_timeout,
             grace: GRACE,
         };
         let time = config.body_timeout;
@@ -141,7 +150,8 @@ impl Server {
         let handler = Handler {
             endpoints,
             limits: bodies,
-            batches: Semaphore::new(batch::AT_ONCE),
+            turns: Turns::new(batch::AT_ONCE, time),
+            stopping: watch::Sender::new(false),
             // So that there is room for single messages, however many batches there are.
             waiting: writer.max_pending() / 4 / batch::AT_ONCE,
             writer,
@@ -161,13 +171,32 @@ impl Server {
         Arc::clone(&self.stats)
     }
 
-    /// Serves until `shutdown`. Then it accepts no more connections, finishes the requests
-    /// at hand (for 10 s at the most) and returns; the spool's writer is no longer used.
+    /// Serves until `shutdown`. Then it accepts no more connections, breaks batches off where they
+    /// are, finishes the other requests at hand (for 10 s at the most) and returns; the spool's writer
+    /// is no longer used.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let Self { listener, limits, handler, stats, .. } = self;
-        let service = TowerToHyperService::new(warp::service(filter(handler)));
+        let stopping = handler.stopping.clone();
+        let shutdown = async move {
+            shutdown.await;
+            stopping.send_replace(true);
+        };
+        let answer = TowerToHyperService::new(warp::service(filter(handler)));
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            encoding::join(request.headers_mut());
+            answer.call(request)
+        });
         listener::run(listener, limits, service, stats, shutdown).await;
     }
+}
+
+/// Binds as the standard library does, with a longer queue: what comes while it is full tries again a
+/// second later.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(QUEUE)
 }
 
 /// The one chain that every request goes through: its parts are taken apart here, and

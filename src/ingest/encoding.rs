@@ -20,8 +20,6 @@ const WINDOW: u32 = 21;
 /// Members (frames, of zstd) that a body may have one after the other. Each costs a decoder of its own,
 /// and an empty one is of a few bytes.
 const MEMBERS: usize = 1_000;
-/// After so many of them others have their turn.
-const AT_ONCE: usize = 8;
 
 /// What `Content-Encoding` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,14 +138,14 @@ impl<R: AsyncBufRead + Unpin> AsyncRead for Plain<R> {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buffer.filled().len();
-        while let Some(decoder) = &mut this.decoder {
+        if let Some(decoder) = &mut this.decoder {
             ready!(decoder.poll_read(context, buffer))?;
             if buffer.filled().len() > before || buffer.remaining() == 0 {
-                break;
+                return Poll::Ready(Ok(()));
             }
             // Here a member ends, and with it the body, or the next one begins.
             if !ready!(decoder.poll_more(context))? {
-                break;
+                return Poll::Ready(Ok(()));
             }
             if this.members == MEMBERS {
                 let text = format!("it has more than {MEMBERS} members");
@@ -157,10 +155,9 @@ impl<R: AsyncBufRead + Unpin> AsyncRead for Plain<R> {
             let encoding = this.encoding;
             let rest = this.decoder.take().map(Decoder::into_inner);
             this.decoder = rest.map(|rest| encoding.decoder(rest));
-            if this.members.is_multiple_of(AT_ONCE) {
-                context.waker().wake_by_ref();
-                return Poll::Pending;
-            }
+            // After each of them others have their turn.
+            context.waker().wake_by_ref();
+            return Poll::Pending;
         }
         Poll::Ready(Ok(()))
     }

@@ -96,7 +96,15 @@ impl Handler {
         if timed {
             self.stats.observe_request(started.elapsed());
         }
-        response.unwrap_or_else(|problem| self.refuse(problem))
+        match response {
+            Ok(response) => response,
+            Err(problem) => {
+                // What is refused at once waits for nothing: many requests that came together would be one
+                // piece of work.
+                tokio::task::yield_now().await;
+                self.refuse(problem)
+            }
+        }
     }
 
     /// Counts and answers a refusal.

@@ -27,12 +27,11 @@ impl Turns {
 
     /// Waits for a turn; none where there is none in time.
     pub(super) async fn next(&self) -> Option<Turn<'_>> {
-        let permit = match self.free.try_acquire() {
-            Ok(permit) => permit,
-            Err(_) => {
-                let _waiting = Waiting::new(&self.waiting);
-                timeout(self.patience, self.free.acquire()).await.ok()?.ok()?
-            }
+        let permit = if let Ok(permit) = self.free.try_acquire() {
+            permit
+        } else {
+            let _waiting = Waiting::new(&self.waiting);
+            timeout(self.patience, self.free.acquire()).await.ok()?.ok()?
         };
         Some(Turn { turns: self, until: Instant::now() + self.patience / 2, _permit: permit })
     }

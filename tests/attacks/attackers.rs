@@ -165,7 +165,7 @@ impl Attack {
             Self::EndlessBodies => chunk(&[0; 16_000]),
             // Messages that are passed over, one after the other.
             Self::EndlessBatches => {
-                let message = [&[0x80, 0x80, 0x08][..], &[0; 1 << 17]].concat();
+                let message = [vec![0x80, 0x80, 0x08], vec![0; 1 << 17]].concat();
                 chunk(&message.repeat(2))
             }
             Self::SlowBatches => chunk(&message(100 + number, 1).encode_length_delimited_to_vec()),

@@ -101,3 +101,30 @@ async fn what_is_compressed_twice_is_refused_however_its_header_is_written() {
     assert_problem(&answer, 415, "unsupported-encoding");
     running.stop().await;
 }
+
+/// Fails where requests that came together are answered together.
+#[tokio::test]
+async fn others_have_their_turn_between_requests_that_are_refused() {
+    const REQUESTS: usize = 300;
+    let running = start(|_, _| ());
+    let mut client = running.connect().await;
+    let turns = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = Arc::clone(&turns);
+    let others = tokio::spawn(async move {
+        loop {
+            counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            tokio::task::yield_now().await;
+        }
+    });
+    // All of them in one buffer.
+    client.send(request("GET /nowhere", &[], b"").repeat(REQUESTS)).await;
+    let before = turns.load(std::sync::atomic::Ordering::Relaxed);
+    while running.rejected(Reason::NotFound) < REQUESTS as u64 {
+        tokio::task::yield_now().await;
+    }
+    let had = turns.load(std::sync::atomic::Ordering::Relaxed) - before;
+    others.abort();
+    assert!(had >= REQUESTS, "{had} turns during {REQUESTS} requests");
+    drop(client);
+    running.stop().await;
+}

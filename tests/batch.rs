@@ -166,7 +166,7 @@ fn single_messages_are_answered_beside_batches() {
     let site = Site::new(None);
     let service = site.start();
     let over = AtomicBool::new(false);
-    let (times, batches) = std::thread::scope(|scope| {
+    let (mut times, mut batches) = std::thread::scope(|scope| {
         let singles = scope.spawn(|| single_posts(site.ingest, &over));
         let body = request(&format!("POST {BATCH}"), &[], &batch(0..20_000));
         let batches = [(); 3].map(|()| {
@@ -178,9 +178,12 @@ fn single_messages_are_answered_beside_batches() {
         over.store(true, SeqCst);
         (singles.join().unwrap(), batches)
     });
-    let (slowest, batch) = (times.iter().max().unwrap(), batches.iter().min().unwrap());
-    println!("{} messages, the slowest {slowest:?}; a batch {batch:?}", times.len());
-    assert!(slowest < batch, "a message waited for all of a batch: {slowest:?}, {batch:?}");
+    times.sort_unstable();
+    batches.sort_unstable();
+    // Medians: a disk that stalls once makes both wait.
+    let (message, batch) = (times[times.len() / 2], batches[1]);
+    println!("{} messages, each {message:?}; a batch {batch:?}", times.len());
+    assert!(4 * message < batch, "messages wait for batches: {message:?}, {batch:?}");
     assert_eq!(kept(&service), 60_000 + times.len() as u64);
     service.stop();
 }

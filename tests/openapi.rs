@@ -104,7 +104,7 @@ impl Document {
         if kinds.is_empty() {
             kinds.push(String::new());
         }
-        let required = parts.iter().flat_map(|part| part["required"].as_array()).flatten();
+        let required = parts.iter().filter_map(|part| part["required"].as_array()).flatten();
         (kinds, required.map(|name| name.as_str().unwrap().to_owned()).collect())
     }
 
@@ -152,7 +152,7 @@ impl Provoked {
             (POST, request(POST, &[], &good())),
             (POST, request(POST, &[], b"{}")),
             (POST, request(POST, &[], &nobody().encode_to_vec())),
-            (POST, request(POST, &[], &[0; (64 << 10) + 1])),
+            (POST, request(POST, &[], &vec![0; (64 << 10) + 1])),
             (POST, request(POST, &text, &good())),
             (POST, request(POST, &coding, &good())),
             (POST, request(POST, &many, &good())),
@@ -190,7 +190,9 @@ impl Provoked {
         self.add(BATCH, slow.answer());
         // More than are read at once: those in front give up their turn.
         let mut many = [(); 9].map(|()| Raw::connect(site.ingest));
-        many.iter_mut().for_each(|client| client.begin("/endpoint/batch"));
+        for client in &mut many {
+            client.begin("/endpoint/batch");
+        }
         self.add(BATCH, many[0].answer());
     }
 
@@ -236,8 +238,12 @@ fn provoked() -> Provoked {
     let service = site.start();
     let large = request(POST, &[], &large_message(0, 1, 30_000).encode_to_vec());
     let mut clients = [(); 3].map(|()| Raw::connect(site.ingest));
-    clients.iter_mut().for_each(|client| client.send(&large));
-    clients.into_iter().for_each(|mut client| all.add(POST, client.answer()));
+    for client in &mut clients {
+        client.send(&large);
+    }
+    for mut client in clients {
+        all.add(POST, client.answer());
+    }
     service.stop();
 
     // Failed: each sync is an error.

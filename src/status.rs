@@ -87,6 +87,10 @@ pub struct Ingest {
     /// Connections since the process started that broke off before a request, for want of TLS.
     #[serde(default)]
     pub failed_handshakes: u64,
+    /// Connections that the box closed since the process started, by a short name of the reason
+    /// (`made_room`, `silent` ...); every reason is there, also with 0.
+    #[serde(default)]
+    pub closed: BTreeMap<String, u64>,
 }
 
 impl Ingest {

@@ -87,6 +87,14 @@ fn records(text: &mut Text, status: &Snapshot, input: &Input) {
         "Connections to ingest that broke off before TLS was there, since the process started.",
     )
     .sample(&[], status.ingest.failed_handshakes);
+    let mut closed = text.family(
+        Kind::Counter,
+        "waystation_connections_closed_total",
+        "Connections of trackers that the box closed, by reason, since the process started.",
+    );
+    for (reason, count) in &status.ingest.closed {
+        closed.sample(&[("reason", reason)], *count);
+    }
     let mut ledger = text.family(
         Kind::Gauge,
         "waystation_ledger_records",

@@ -154,10 +154,11 @@ impl Facts {
         let reason = refusal.as_ref().map(AppendError::to_string);
         let state = if reason.is_some() { IngestState::Refusing } else { IngestState::Accepting };
         // With those that are 0: a counter that appears with its first count has no increase.
-        let rejected = self.stats.rejected();
-        let rejected = rejected.map(|(name, count)| (name.to_owned(), count)).collect();
+        let named = |(name, count): (&'static str, u64)| (name.to_owned(), count);
+        let rejected = self.stats.rejected().map(named).collect();
+        let closed = self.stats.closed().map(named).collect();
         let failed_handshakes = self.stats.failed_handshakes();
-        status::Ingest { state, reason, per_second, rejected, failed_handshakes }
+        status::Ingest { state, reason, per_second, rejected, closed, failed_handshakes }
     }
 
     fn kafka(&self, estimates: &status::rates::Estimates) -> status::Kafka {

@@ -3,7 +3,7 @@
 //! What is read is converted and handed on at once, and only a part of it waits to be durable at a time:
 //! memory is bounded by one message and that part, not by the batch, and all batches together
 //! leave room for single messages. The report comes when all is settled. Where a batch
-//! breaks off (the connection, a length that is none, a spool that is full), what came before
+//! breaks off (the connection, a length that is none, a spool that is full, a stop), what came before
 //! is kept all the same, and the report says from which message on to send it again.
 //!
 //! It does not know what a message says, nor how one becomes durable.
@@ -13,6 +13,8 @@ use super::framing::{Frame, Framing, NoLength};
 use super::problem::{Problem, Reason};
 use crate::record::RecordId;
 use crate::spool::AppendError;
+use futures_util::FutureExt as _;
+use futures_util::future::{Fuse, FusedFuture as _};
 use serde_json::{Map, Value, json};
 use std::collections::VecDeque;
 use std::pin::{Pin, pin};
@@ -28,6 +30,8 @@ const WAITING: usize = 1_000;
 const LISTED: usize = 100;
 /// Until it is tried again while too much waits for the disk.
 const AGAIN: Duration = Duration::from_millis(10);
+/// How long what still comes is read of a batch that had to be given up for others, or for the stop.
+const LAST: Duration = Duration::from_secs(2);
 /// Bytes that are read at once.
 const PIECE: usize = 16 * 1024;
 
@@ -55,36 +59,52 @@ pub(super) struct Report {
     pub broken: Option<(u64, Problem)>,
 }
 
-/// Keeps what it can of a batch. `append` converts a message and hands it to the spool; it gives what
-/// to wait for, and how many bytes wait.
+/// Keeps what it can of a batch, until `given_up` says why it is to break off. `append` converts a
+/// message and hands it to the spool; it gives what to wait for, and how many bytes wait.
 pub(super) async fn keep<A>(
     body: impl AsyncRead,
     limits: Limits,
+    given_up: impl Future<Output = Problem>,
     append: impl FnMut(&[u8]) -> Result<(A, usize), Problem>,
 ) -> Report
 where
     A: Future<Output = Result<RecordId, AppendError>>,
 {
-    let mut body = pin!(body);
+    let (mut body, mut given_up) = (pin!(body), pin!(given_up.fuse()));
     let report = Report::default();
-    let mut work = Work { append, limits, waiting: VecDeque::new(), bytes: 0, report };
+    let (waiting, bytes) = (VecDeque::new(), 0);
+    let mut work = Work { append, given_up: given_up.as_mut(), limits, waiting, bytes, report };
     let read = work.read(body.as_mut()).await;
     work.settle(0).await;
-    if read.is_err() {
-        discard(body, limits).await;
-    }
     let Work { mut report, .. } = work;
+    if read.is_err() {
+        discard(body, limits, given_up).await;
+    }
     // Where both broke off, what was not durable comes first.
     report.broken = report.broken.or(read.err());
     report
 }
 
 /// Reads what still comes of a batch that is given up: a client that is still sending would lose the answer.
-async fn discard(mut body: Pin<&mut impl AsyncRead>, limits: Limits) {
-    let until = Instant::now() + limits.time;
+async fn discard(
+    mut body: Pin<&mut impl AsyncRead>,
+    limits: Limits,
+    mut given_up: Pin<&mut Fuse<impl Future<Output = Problem>>>,
+) {
+    let soon = || Instant::now() + LAST.min(limits.time);
+    let mut until = if given_up.is_terminated() { soon() } else { Instant::now() + limits.time };
     let (mut piece, mut bytes) = (vec![0; PIECE], 0);
     while bytes < limits.batch {
-        match timeout_at(until, body.read(&mut piece)).await {
+        let read = tokio::select! {
+            biased;
+            // Only once.
+            _why = given_up.as_mut() => {
+                until = until.min(soon());
+                continue;
+            }
+            read = timeout_at(until, body.read(&mut piece)) => read,
+        };
+        match read {
             Ok(Ok(more)) if more > 0 => bytes += more,
             _ => return,
         }
@@ -92,8 +112,9 @@ async fn discard(mut body: Pin<&mut impl AsyncRead>, limits: Limits) {
     }
 }
 
-struct Work<A, F> {
+struct Work<'a, A, F, G: Future> {
     append: F,
+    given_up: Pin<&'a mut Fuse<G>>,
     limits: Limits,
     /// Not durable yet: the place of each, and its bytes.
     waiting: VecDeque<(u64, A, usize)>,
@@ -101,10 +122,11 @@ struct Work<A, F> {
     report: Report,
 }
 
-impl<A, F> Work<A, F>
+impl<A, F, G> Work<'_, A, F, G>
 where
     A: Future<Output = Result<RecordId, AppendError>>,
     F: FnMut(&[u8]) -> Result<(A, usize), Problem>,
+    G: Future<Output = Problem>,
 {
     /// To the end of the body, or to where it breaks off.
     async fn read(&mut self, mut body: Pin<&mut impl AsyncRead>) -> Result<(), (u64, Problem)> {
@@ -136,7 +158,8 @@ where
             }
             let buffer = framing.buffer();
             buffer.reserve(PIECE);
-            let read = timeout_at(until, body.read_buf(buffer)).await;
+            let read = self.unless_given_up(timeout_at(until, body.read_buf(buffer))).await;
+            let read = read.map_err(|problem| (place, problem))?;
             let read = read.unwrap_or_else(|_| Err(body::too_slow(limits.time).into()));
             let more = read.map_err(|error| (place, body::problem(error)))?;
             bytes += more;
@@ -166,7 +189,8 @@ where
                 self.settle(0).await;
                 taken = (self.append)(message);
                 if taken.is_err() {
-                    sleep(AGAIN).await;
+                    let waited = self.unless_given_up(sleep(AGAIN)).await;
+                    waited.map_err(|problem| (place, problem))?;
                 }
             }
         }
@@ -183,6 +207,14 @@ where
         }
         // What broke off is not added to.
         self.report.broken.clone().map_or(Ok(()), Err)
+    }
+
+    async fn unless_given_up<T>(&mut self, what: impl Future<Output = T>) -> Result<T, Problem> {
+        tokio::select! {
+            biased;
+            why = self.given_up.as_mut() => Err(why),
+            done = what => Ok(done),
+        }
     }
 
     fn refuse(&mut self, place: u64, problem: Problem) -> Result<(), (u64, Problem)> {

@@ -7,7 +7,7 @@
 use super::encoding::Encoding;
 use super::problem::{Problem, Reason};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use futures_util::{Stream, StreamExt};
+use futures_util::{Stream, StreamExt, stream};
 use std::fmt::Display;
 use std::io;
 use std::pin::pin;
@@ -84,19 +84,27 @@ async fn unpack(packed: &[u8], encoding: Encoding, limits: Limits) -> Result<Byt
     if all.len() > limits.size { Err(limits.too_large()) } else { Ok(all.into()) }
 }
 
-/// The pieces of a body for those who read it as it comes: at most so many bytes as they came. Its errors
-/// are for [`problem`].
-pub(super) fn stream<S, B, E>(body: S, limits: Limits) -> impl Stream<Item = io::Result<B>>
+/// The pieces of a body for those who read it as it comes: at most so many bytes as they came, and then
+/// an error, which is for [`problem`].
+pub(super) fn stream<S, B, E>(body: S, limits: Limits) -> impl Stream<Item = io::Result<Bytes>>
 where
     S: Stream<Item = Result<B, E>>,
     B: Buf,
     E: Display,
 {
-    let mut bytes = 0_usize;
-    body.map(move |piece| {
-        let piece = piece.map_err(|error| unreadable(&error))?;
-        bytes = bytes.saturating_add(piece.remaining());
-        if bytes > limits.size { Err(limits.too_large().into()) } else { Ok(piece) }
+    let mut left = limits.size;
+    body.flat_map(move |piece| {
+        let (within, error) = match piece {
+            Ok(mut piece) => {
+                let length = piece.remaining().min(left);
+                left -= length;
+                let within = piece.copy_to_bytes(length);
+                (Some(within), piece.has_remaining().then(|| limits.too_large()))
+            }
+            Err(error) => (None, Some(unreadable(&error))),
+        };
+        let within = within.filter(|within| !within.is_empty()).map(Ok);
+        stream::iter(within.into_iter().chain(error.map(|problem| Err(problem.into()))))
     })
 }
 
@@ -143,7 +151,6 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures_util::stream;
 
     const LIMITS: Limits = Limits { size: 10, what: "a message", time: Duration::from_secs(30) };
 
@@ -190,6 +197,20 @@ mod tests {
             let body = stream::iter([Ok::<_, String>(Bytes::from_static(body.as_bytes()))]);
             let problem = read(body, Encoding::Gzip, LIMITS, Instant::now()).await.unwrap_err();
             assert_eq!(problem.reason, reason, "{problem:?}");
+        }
+    }
+
+    /// Fails where the piece that goes beyond the limit is dropped: a batch is cut where it comes to an end.
+    #[tokio::test]
+    async fn what_is_read_as_it_comes_is_read_up_to_its_limit_and_no_further() {
+        for (pieces, ends) in
+            [(&["012", "3456789"][..], true), (&["012", "", "3456789a", "b"], false)]
+        {
+            let pieces = pieces.iter().map(|piece| Ok::<_, String>(piece.as_bytes()));
+            let all: Vec<_> = super::stream(stream::iter(pieces), LIMITS).collect().await;
+            let bytes: Vec<u8> = all.iter().flatten().flatten().copied().collect();
+            assert_eq!(bytes, b"0123456789");
+            assert_eq!(all.iter().all(Result::is_ok), ends, "{all:?}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! How was a body compressed (`Content-Encoding`), and what was it before?
 //!
 //! What comes out is asked for piece by piece, so that one that would become gigabytes costs no more than
-//! what somebody is ready to read. It does not know what the bytes mean, nor how many there may be.
+//! what somebody is ready to read, and one that is members without end costs no more than some. It does not know what the bytes mean, nor how many there may be.
 
 use async_compression::tokio::bufread::{GzipDecoder, ZstdDecoder};
 use async_compression::zstd::DParameter;
@@ -9,13 +9,17 @@ use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
 use std::str::FromStr;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncBufRead, AsyncRead, ReadBuf};
+use warp::http::header::{CONTENT_ENCODING, HeaderMap, HeaderValue};
 
 /// The largest window that a zstd frame may ask for, as a power of two: 2 MiB, which the levels up to 8 use
 /// for what is long, and more than any message. A decoder has that much memory for as long as its body
 /// takes.
 const WINDOW: u32 = 21;
+/// Members (frames, of zstd) that a body may have one after the other. Each costs a decoder of its own,
+/// and an empty one is of a few bytes.
+const MEMBERS: usize = 1_000;
 
 /// What `Content-Encoding` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,31 +51,83 @@ impl FromStr for Encoding {
     }
 }
 
+/// Several lines of `Content-Encoding` mean the same as one with all of them (RFC 9110, section 5.3).
+pub(super) fn join(headers: &mut HeaderMap) {
+    let lines = headers.get_all(CONTENT_ENCODING);
+    if lines.iter().nth(1).is_none() {
+        return;
+    }
+    let lines: Vec<_> = lines.iter().map(HeaderValue::as_bytes).collect();
+    // What can stand in one line can stand in a longer one; else it is none that is taken.
+    let joined = HeaderValue::from_bytes(&lines.join(&b", "[..]));
+    let joined = joined.unwrap_or(HeaderValue::from_static("several"));
+    headers.insert(CONTENT_ENCODING, joined);
+}
+
 impl Encoding {
     /// The body as it was before it was compressed.
     pub(super) fn undo<R: AsyncBufRead>(self, body: R) -> Plain<R> {
+        Plain { decoder: Some(self.decoder(body)), encoding: self, members: 1 }
+    }
+
+    /// For one member.
+    fn decoder<R: AsyncBufRead>(self, body: R) -> Decoder<R> {
         match self {
-            Self::Identity | Self::Other => Plain::Identity(body),
-            Self::Gzip => {
-                let mut decoder = GzipDecoder::new(body);
-                decoder.multiple_members(true);
-                Plain::Gzip(decoder)
-            }
+            Self::Identity | Self::Other => Decoder::Identity(body),
+            Self::Gzip => Decoder::Gzip(GzipDecoder::new(body)),
             Self::Zstd => {
                 let window = DParameter::window_log_max(WINDOW);
-                let mut decoder = ZstdDecoder::with_params(body, &[window]);
-                decoder.multiple_members(true);
-                Plain::Zstd(decoder)
+                Decoder::Zstd(ZstdDecoder::with_params(body, &[window]))
             }
         }
     }
 }
 
 /// See [`Encoding::undo`].
-pub(super) enum Plain<R> {
+pub(super) struct Plain<R> {
+    /// There, but while it is replaced.
+    decoder: Option<Decoder<R>>,
+    encoding: Encoding,
+    /// How many were begun.
+    members: usize,
+}
+
+enum Decoder<R> {
     Identity(R),
     Gzip(GzipDecoder<R>),
     Zstd(ZstdDecoder<R>),
+}
+
+impl<R: AsyncBufRead + Unpin> Decoder<R> {
+    fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self {
+            Self::Identity(body) => Pin::new(body).poll_read(context, buffer),
+            Self::Gzip(body) => Pin::new(body).poll_read(context, buffer),
+            Self::Zstd(body) => Pin::new(body).poll_read(context, buffer),
+        }
+    }
+
+    /// Whether more comes behind the member that has ended.
+    fn poll_more(&mut self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let body = match self {
+            Self::Identity(body) => body,
+            Self::Gzip(body) => body.get_mut(),
+            Self::Zstd(body) => body.get_mut(),
+        };
+        Pin::new(body).poll_fill_buf(context).map_ok(|rest| !rest.is_empty())
+    }
+
+    fn into_inner(self) -> R {
+        match self {
+            Self::Identity(body) => body,
+            Self::Gzip(body) => body.into_inner(),
+            Self::Zstd(body) => body.into_inner(),
+        }
+    }
 }
 
 impl<R: AsyncBufRead + Unpin> AsyncRead for Plain<R> {
@@ -80,11 +136,30 @@ impl<R: AsyncBufRead + Unpin> AsyncRead for Plain<R> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Identity(body) => Pin::new(body).poll_read(context, buffer),
-            Self::Gzip(body) => Pin::new(body).poll_read(context, buffer),
-            Self::Zstd(body) => Pin::new(body).poll_read(context, buffer),
+        let this = self.get_mut();
+        let before = buffer.filled().len();
+        if let Some(decoder) = &mut this.decoder {
+            ready!(decoder.poll_read(context, buffer))?;
+            if buffer.filled().len() > before || buffer.remaining() == 0 {
+                return Poll::Ready(Ok(()));
+            }
+            // Here a member ends, and with it the body, or the next one begins.
+            if !ready!(decoder.poll_more(context))? {
+                return Poll::Ready(Ok(()));
+            }
+            if this.members == MEMBERS {
+                let text = format!("it has more than {MEMBERS} members");
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, text)));
+            }
+            this.members += 1;
+            let encoding = this.encoding;
+            let rest = this.decoder.take().map(Decoder::into_inner);
+            this.decoder = rest.map(|rest| encoding.decoder(rest));
+            // After each of them others have their turn.
+            context.waker().wake_by_ref();
+            return Poll::Pending;
         }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -142,6 +217,28 @@ mod tests {
             let second = if encoding == Encoding::Gzip { gzip(b"second") } else { zstd(b"second") };
             let body = [first, second].concat();
             assert_eq!(undone(encoding, &body, 100).unwrap(), b"first second");
+        }
+    }
+
+    /// Fails where as many as there are cost as much as there are.
+    #[test]
+    fn a_body_of_members_without_end_is_an_error_and_some_are_taken() {
+        for (encoding, empty) in both(b"") {
+            assert_eq!(undone(encoding, &empty.repeat(MEMBERS), 1_000).unwrap(), b"");
+            let error = undone(encoding, &empty.repeat(MEMBERS + 1), 1_000).unwrap_err();
+            assert!(error.to_string().contains("members"), "{error}");
+        }
+    }
+
+    #[test]
+    fn lines_of_the_header_are_one_list() {
+        let mut headers = HeaderMap::new();
+        for (line, all) in
+            [("gzip", "gzip"), ("identity", "gzip, identity"), ("br", "gzip, identity, br")]
+        {
+            headers.append(CONTENT_ENCODING, HeaderValue::from_static(line));
+            join(&mut headers);
+            assert_eq!((headers.len(), headers[CONTENT_ENCODING].to_str().unwrap()), (1, all));
         }
     }
 

@@ -10,6 +10,7 @@ use super::body;
 use super::door::{Client, Door};
 use super::problem::{Problem, Reason};
 use super::stats::Stats;
+use super::turns::Turns;
 use super::{BindError, RouteConfig};
 use crate::convert::{Converter, Fields, Timestamp};
 use crate::record::{Millis, NewRecord, Reception, Route};
@@ -20,8 +21,8 @@ use std::cell::RefCell;
 use std::fmt::Display;
 use std::pin::pin;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout};
+use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::io::StreamReader;
 use warp::http::Method;
 use warp::reply::{Reply, Response};
@@ -63,8 +64,10 @@ pub(super) struct Handler {
     /// A handful at most: looking through them is faster than hashing the path.
     pub endpoints: Vec<Endpoint>,
     pub limits: Limits,
-    /// Turns of the batches that are read at once.
-    pub batches: Semaphore,
+    /// Of the batches that are read at once.
+    pub turns: Turns,
+    /// Set when the service is to stop: a batch does not hold it up.
+    pub stopping: watch::Sender<bool>,
     /// Bytes of JSON that may wait to be durable, of one batch.
     pub waiting: usize,
     pub writer: SpoolWriter,
@@ -99,7 +102,15 @@ impl Handler {
         if timed {
             self.stats.observe_request(started.elapsed());
         }
-        response.unwrap_or_else(|problem| self.refuse(problem))
+        match response {
+            Ok(response) => response,
+            Err(problem) => {
+                // What is refused at once waits for nothing: many requests that came together would be one
+                // piece of work.
+                tokio::task::yield_now().await;
+                self.refuse(problem)
+            }
+        }
     }
 
     /// Counts and answers a refusal.
@@ -133,9 +144,21 @@ impl Handler {
         body: impl Stream<Item = Result<B, E>>,
     ) -> Result<Response, Problem> {
         let Limits { message, batch } = self.limits;
-        let turn = timeout(message.time, self.batches.acquire()).await;
-        let Ok(Ok(_turn)) = turn else {
+        let mut stopping = pin!(self.stopping());
+        let turn = tokio::select! {
+            problem = stopping.as_mut() => return Err(problem),
+            turn = self.turns.next() => turn,
+        };
+        let Some(turn) = turn else {
             return Err(Problem::new(Reason::Busy, "too many batches are under way"));
+        };
+        let given_up = async {
+            tokio::select! {
+                problem = stopping => problem,
+                () = turn.is_over() => {
+                    Problem::new(Reason::Busy, "the batch takes long, and others wait for their turn")
+                }
+            }
         };
         let body = pin!(body::stream(body, batch));
         let body = headers.encoding().undo(StreamReader::new(body));
@@ -156,11 +179,18 @@ impl Handler {
             };
             Ok((counted, bytes))
         };
-        let report = batch::keep(body, limits, append).await;
+        let report = batch::keep(body, limits, given_up, append).await;
         for (_, problem) in &report.rejected {
             self.stats.count_rejected(problem.reason);
         }
         report.answer().map(|answer| warp::reply::json(&answer).into_response())
+    }
+
+    /// Resolves when the service is to stop.
+    async fn stopping(&self) -> Problem {
+        // The sender lives as long as this.
+        let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
+        Problem::new(Reason::Stopping, "the service is stopping")
     }
 
     /// Converts the message and hands it to the spool; gives how long its JSON is.

@@ -18,6 +18,8 @@ use tokio::time::{Sleep, sleep};
 const TIME: Duration = Duration::from_secs(1);
 /// How many bytes of it, at most.
 const BYTES: usize = 1 << 20;
+/// How many at once: what is thrown away should cost little.
+const PIECE: usize = 16 * 1024;
 
 /// A stream whose shutdown lingers.
 #[derive(Debug)]
@@ -84,7 +86,7 @@ impl AsyncWrite for Lingering {
                 none.insert(Last { deadline: Box::pin(sleep(TIME)), bytes: 0 })
             }
         };
-        let mut discarded = [0; 4096];
+        let mut discarded = [0; PIECE];
         while last.bytes < BYTES {
             let mut buffer = ReadBuf::new(&mut discarded);
             match Pin::new(&mut this.stream).poll_read(cx, &mut buffer) {

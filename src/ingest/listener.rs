@@ -1,34 +1,39 @@
 //! Accepting connections and serving HTTP/1 on each, under limits, until told to stop.
 //!
 //! Nothing that a client does costs more than its own connection: the headers of a request,
-//! the time between two requests, the buffers of a connection and the number of connections
-//! are bounded, and an error of a connection is that connection's alone. It does not know
-//! what is served.
+//! the time between two requests, that in which an answer is not read, the buffers of a connection and
+//! the number of connections are bounded, and an error of a connection is that connection's alone. Where
+//! all are taken one that does nothing makes room (`room.rs`). It does not know what is served.
 
 use super::linger::Lingering;
 use super::reload::Current;
-use super::stats::Stats;
+use super::room::{Room, Seat};
+use super::stats::{Closed, Stats};
 use super::tls::Tls;
+use super::watched::Watched;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::Service;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
+use std::error::Error as _;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use warp::reply::Response;
 
-/// Bytes of request line and headers, at most; also the largest piece of a body.
+/// Bytes of request line and headers, at most; also the largest piece of a body. Of headers there may be
+/// 100: hyper's own limit, which it keeps without an allocation a request. More of either is a 431.
 const BUFFER: usize = 16 * 1024;
 /// The pause after an error that is not one connection's, such as no file descriptors left.
 const BACK_OFF: Duration = Duration::from_millis(100);
@@ -36,10 +41,12 @@ const BACK_OFF: Duration = Duration::from_millis(100);
 /// What bounds the connections.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
-    /// Open at once; further ones wait in the kernel's queue.
+    /// Open at once, and one that waits; further ones wait in the kernel's queue.
     pub connections: usize,
     /// For the headers of a request, and between two requests; also for a TLS handshake.
     pub headers: Duration,
+    /// How long a client may take no more of its answer.
+    pub unread: Duration,
     /// How long the connections may take to end after the signal to stop.
     pub grace: Duration,
 }
@@ -81,42 +88,51 @@ pub(super) async fn run<S>(
     let (stage, _) = watch::channel(Stage::Serving);
 
     let mut shutdown = pin!(shutdown);
+    let room = Arc::new(Room::new(Instant::now()));
     let mut acceptor = Acceptor { listener, troubled: false };
     loop {
+        let accepted = async {
+            let (stream, peer) = acceptor.next().await;
+            let permit = permit(&permits, &room, &stats).await;
+            (stream, peer, permit)
+        };
         let (stream, peer, permit) = tokio::select! {
             biased;
             () = &mut shutdown => break,
-            accepted = acceptor.next(&permits) => accepted,
+            accepted = accepted => accepted,
         };
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!("a connection cannot be set to send at once: {error}");
         }
-        let (stream, service) = (Lingering::new(stream), service(peer));
-        let (stage, open) = (stage.subscribe(), stats.open_connection());
-        let Some(tls) = &tls else {
-            let connection = http.serve_connection(TokioIo::new(stream), service);
-            tokio::spawn(async move {
-                serve(connection, stage).await;
-                drop((open, permit));
-            });
-            continue;
-        };
+        let seated = room.enter(Instant::now());
+        let seat = seated.seat();
+        let stream = Watched::new(Lingering::new(stream), seated.seat(), limits.unread);
+        let service = noticed(service(peer), seated.seat());
         // Those of this moment: what is read anew later is for later connections.
-        let acceptor = TlsAcceptor::from(Arc::clone(&tls.get().server));
+        let encryption = tls.as_ref().map(|tls| TlsAcceptor::from(Arc::clone(&tls.get().server)));
+        let (stage, open) = (stage.subscribe(), stats.open_connection());
         let (http, stats) = (http.clone(), Arc::clone(&stats));
-        tokio::spawn(async move {
-            match handshake(acceptor, stream, limits.headers, stage.clone()).await {
-                Some(Ok(stream)) => {
-                    serve(http.serve_connection(TokioIo::new(stream), service), stage).await;
+        let task = tokio::spawn(async move {
+            match encryption {
+                None => {
+                    let connection = http.serve_connection(TokioIo::new(stream), service);
+                    serve(connection, stage, &stats).await;
                 }
-                Some(Err(why)) => {
-                    stats.count_failed_handshake();
-                    tracing::debug!("no TLS with {peer}: {why}");
-                }
-                None => {}
+                Some(tls) => match handshake(tls, stream, limits.headers, stage.clone()).await {
+                    Some(Ok(stream)) => {
+                        let connection = http.serve_connection(TokioIo::new(stream), service);
+                        serve(connection, stage, &stats).await;
+                    }
+                    Some(Err(why)) => {
+                        stats.count_failed_handshake();
+                        tracing::debug!("no TLS with {peer}: {why}");
+                    }
+                    None => {}
+                },
             }
-            drop((open, permit));
+            drop((open, seated, permit));
         });
+        seat.is_served_by(task.abort_handle());
     }
     // New connections are refused from here on.
     drop(acceptor);
@@ -139,10 +155,10 @@ async fn all_closed(permits: &Semaphore, count: u32) {
 /// Begins TLS, within the limit; `None` when the end of all connections comes first.
 async fn handshake(
     acceptor: TlsAcceptor,
-    stream: Lingering,
+    stream: Watched<Lingering>,
     limit: Duration,
     mut stage: watch::Receiver<Stage>,
-) -> Option<Result<TlsStream<Lingering>, String>> {
+) -> Option<Result<TlsStream<Watched<Lingering>>, String>> {
     let shaking = async {
         match acceptor.accept(stream).into_fallible().await {
             Ok(stream) => Ok(stream),
@@ -155,7 +171,7 @@ async fn handshake(
     };
     tokio::select! {
         biased;
-        shaken = tokio::time::timeout(limit, shaking) => Some(shaken.unwrap_or_else(|_| {
+        shaken = timeout(limit, shaking) => Some(shaken.unwrap_or_else(|_| {
             let limit = humantime::format_duration(limit);
             Err(format!("the handshake did not end within {limit}"))
         })),
@@ -164,10 +180,51 @@ async fn handshake(
     }
 }
 
+/// Waits until one more connection may be open; where all are taken, one that does nothing is ended.
+async fn permit(permits: &Arc<Semaphore>, room: &Room, stats: &Stats) -> OwnedSemaphorePermit {
+    loop {
+        if let Ok(permit) = Arc::clone(permits).try_acquire_owned() {
+            return permit;
+        }
+        let again = match room.make(Instant::now()) {
+            Ok(()) => {
+                stats.count_closed(Closed::MadeRoom);
+                // It gives its permit back as soon as it has its turn.
+                Duration::MAX
+            }
+            Err(again) => again,
+        };
+        let free = timeout(again, Arc::clone(permits).acquire_owned()).await;
+        if let Ok(Ok(permit)) = free {
+            return permit;
+        }
+    }
+}
+
+/// The service, of which the room knows when a request is under way.
+fn noticed<S>(
+    service: S,
+    seat: Arc<Seat>,
+) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send>
+where
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send>,
+{
+    service_fn(move |request| {
+        seat.begin();
+        let (answer, seat) = (service.call(request), Arc::clone(&seat));
+        async move {
+            let answer = answer.await;
+            seat.answered();
+            answer
+        }
+    })
+}
+
 /// Drives one connection to its end.
 async fn serve<I, S>(
     connection: http1::Connection<TokioIo<I>, S>,
     mut stage: watch::Receiver<Stage>,
+    stats: &Stats,
 ) where
     I: AsyncRead + AsyncWrite + Unpin,
     S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
@@ -179,6 +236,9 @@ async fn serve<I, S>(
             ended = connection.as_mut() => {
                 if let Err(error) = ended {
                     tracing::debug!("a connection ended with an error: {error}");
+                    if let Some(why) = why(&error) {
+                        stats.count_closed(why);
+                    }
                 }
                 return;
             }
@@ -194,6 +254,22 @@ async fn serve<I, S>(
     }
 }
 
+/// Why this side ended a connection; none where the client did, or the network.
+fn why(error: &hyper::Error) -> Option<Closed> {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+    if error.is_parse_too_large() {
+        Some(Closed::HeadersTooLarge)
+    } else if error.is_parse() {
+        Some(Closed::NotHttp)
+    } else if error.is_timeout() {
+        Some(Closed::Silent)
+    } else if cause.is_some_and(|cause| cause.kind() == io::ErrorKind::TimedOut) {
+        Some(Closed::Unread)
+    } else {
+        None
+    }
+}
+
 /// Takes connections from the kernel's queue.
 struct Acceptor {
     listener: TcpListener,
@@ -202,22 +278,14 @@ struct Acceptor {
 }
 
 impl Acceptor {
-    /// The next connection, once there is a permit for it.
-    async fn next(
-        &mut self,
-        permits: &Arc<Semaphore>,
-    ) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
+    async fn next(&mut self) -> (TcpStream, SocketAddr) {
         loop {
-            let Ok(permit) = Arc::clone(permits).acquire_owned().await else {
-                // Only a closed semaphore gives no permit, and nothing closes this one.
-                return std::future::pending().await;
-            };
             match self.listener.accept().await {
                 Ok((stream, peer)) => {
                     if std::mem::take(&mut self.troubled) {
                         tracing::info!("connections are accepted again");
                     }
-                    return (stream, peer, permit);
+                    return (stream, peer);
                 }
                 Err(error) if is_the_clients(&error) => {
                     tracing::debug!("a connection broke before it was accepted: {error}");
@@ -226,7 +294,6 @@ impl Acceptor {
                     if !std::mem::replace(&mut self.troubled, true) {
                         tracing::error!("no connections can be accepted, trying on: {error}");
                     }
-                    drop(permit);
                     tokio::time::sleep(BACK_OFF).await;
                 }
             }
@@ -255,7 +322,8 @@ mod tests {
     ) -> (SocketAddr, oneshot::Sender<()>, tokio::task::JoinHandle<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let limits = Limits { connections: 4, headers: Duration::from_secs(30), grace };
+        let headers = Duration::from_secs(30);
+        let limits = Limits { connections: 4, headers, unread: headers, grace };
         let service = hyper::service::service_fn(move |_: Request<Incoming>| {
             let mut answer = answer.clone();
             async move {

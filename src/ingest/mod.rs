@@ -7,12 +7,12 @@
 //!
 //! This folder knows nothing of Kafka, nor of how the spool keeps its word.
 //!
-//! - `listener.rs`: connections, their limits and their end
-//! - `linger.rs`: closing so that the last answer is read
+//! - `listener.rs`: connections, their limits and their end; `room.rs`: which makes room for another
+//! - `linger.rs`: closing so that the last answer is read; `watched.rs`: an answer that is not read
 //! - `tls.rs`: the certificates of encrypted ones
 //! - `door.rs`: which clients may ask at all; `tokens.rs`: by their token; `rate.rs`: how often
 //! - `handler.rs`: one request; `admit.rs`: whether its body is worth reading
-//! - `batch.rs`: many messages in one body; `framing.rs`: where each of them ends
+//! - `batch.rs`: many messages in one body; `framing.rs`: where each of them ends; `turns.rs`: whose is read
 //! - `body.rs`: reading a body under limits
 //! - `encoding.rs`: undoing its compression, under the same
 //! - `problem.rs`: the refusals
@@ -34,6 +34,7 @@ mod problem;
 mod rate;
 mod rehearse;
 mod reload;
+mod room;
 mod stats;
 #[cfg(test)]
 mod test_client;
@@ -43,6 +44,8 @@ mod test_pki;
 mod tests;
 pub mod tls;
 mod tokens;
+mod turns;
+mod watched;
 
 pub use files::Fault;
 pub use problem::Reason;
@@ -55,6 +58,9 @@ use admit::{ContentType, Headers};
 use door::{Client, Door, Introduced};
 use encoding::Encoding;
 use handler::{Endpoint, Handler};
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::service::TowerToHyperService;
 use problem::Problem;
 use reload::{Current, Look};
@@ -67,8 +73,9 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::watch;
+use turns::Turns;
 use warp::Filter;
 use warp::path::FullPath;
 use warp::reject::{InvalidHeader, Rejection};
@@ -79,6 +86,9 @@ const GRACE: Duration = Duration::from_secs(10);
 /// How often it is looked whether certificates and tokens have changed.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// Connections that wait to be accepted, at most, and as far as the kernel allows.
+const QUEUE: u32 = 4_096;
+
 /// What the operator sets under `[ingest]` and `[[route]]`.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -87,11 +97,11 @@ pub struct Config {
     pub max_message: usize,
     /// Bytes of a batch, at most, before and after decompression.
     pub max_batch: usize,
-    /// Open connections, at most; further ones wait in the kernel's queue.
+    /// Open connections, at most; for a further one that which has been idle for longest is closed.
     pub max_connections: usize,
     /// How long the headers of a request may take; also how long a connection may idle between two.
     pub header_timeout: Duration,
-    /// How long a body may take; of a batch, each message.
+    /// How long a body may take (of a batch, each message), and how long an answer may wait to be read.
     pub body_timeout: Duration,
     /// Without it connections are not encrypted.
     pub tls: Option<tls::Config>,
@@ -160,13 +170,12 @@ impl Server {
         let stats = Arc::new(Stats::new(endpoints.iter().map(|e| Arc::clone(&e.route))));
 
         let failed = |source| BindError::Listen { address: config.listen, source };
-        let listener = std::net::TcpListener::bind(config.listen).map_err(failed)?;
-        listener.set_nonblocking(true).map_err(failed)?;
-        let listener = TcpListener::from_std(listener).map_err(failed)?;
+        let listener = listen(config.listen).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let limits = listener::Limits {
             connections: config.max_connections,
             headers: config.header_timeout,
+            unread: config.body_timeout,
             grace: GRACE,
         };
         let time = config.body_timeout;
@@ -178,7 +187,8 @@ impl Server {
             door,
             endpoints,
             limits: bodies,
-            batches: Semaphore::new(batch::AT_ONCE),
+            turns: Turns::new(batch::AT_ONCE, time),
+            stopping: watch::Sender::new(false),
             // So that there is room for single messages, however many batches there are.
             waiting: writer.max_pending() / 4 / batch::AT_ONCE,
             writer,
@@ -204,13 +214,25 @@ impl Server {
         Arc::clone(&self.stats)
     }
 
-    /// Serves until `shutdown`. Then it accepts no more connections, finishes the requests
-    /// at hand (for 10 s at the most) and returns; the spool's writer is no longer used.
+    /// Serves until `shutdown`. Then it accepts no more connections, breaks batches off where they
+    /// are, finishes the other requests at hand (for 10 s at the most) and returns; the spool's writer
+    /// is no longer used.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let Self { listener, tls, limits, handler, stats, looks, look_every, .. } = self;
         let asks = !handler.door.is_open();
-        let service = TowerToHyperService::new(warp::service(filter(handler)));
-        let service = |peer| Introduced { service: service.clone(), peer: asks.then_some(peer) };
+        let stopping = handler.stopping.clone();
+        let shutdown = async move {
+            shutdown.await;
+            stopping.send_replace(true);
+        };
+        let answer = TowerToHyperService::new(warp::service(filter(handler)));
+        let service = |peer| {
+            let answer = Introduced { service: answer.clone(), peer: asks.then_some(peer) };
+            service_fn(move |mut request: Request<Incoming>| {
+                encoding::join(request.headers_mut());
+                answer.call(request)
+            })
+        };
         tokio::select! {
             () = listener::run(listener, tls, limits, service, stats, shutdown) => {}
             never = reload::keep_up(looks, look_every) => match never {},
@@ -249,6 +271,15 @@ impl Doors {
         }
         Ok(doors)
     }
+}
+
+/// Binds as the standard library does, with a longer queue: what comes while it is full tries again a
+/// second later.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(QUEUE)
 }
 
 /// The one chain that every request goes through: its parts are taken apart here, and

@@ -11,6 +11,31 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+/// Why this side closed a connection that its client would have kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Closed {
+    /// It had been without a request for longest when all were taken.
+    MadeRoom,
+    /// No request, or not all of its headers, came in time.
+    Silent,
+    /// The headers of a request were too large, or too many.
+    HeadersTooLarge,
+    /// What came was no request.
+    NotHttp,
+    /// The client did not read its answer.
+    Unread,
+}
+
+impl Closed {
+    const ALL: [(Self, &'static str); 5] = [
+        (Self::MadeRoom, "made_room"),
+        (Self::Silent, "silent"),
+        (Self::HeadersTooLarge, "headers_too_large"),
+        (Self::NotHttp, "not_http"),
+        (Self::Unread, "unread"),
+    ];
+}
+
 /// The counters of one [`Server`](super::Server).
 #[derive(Debug)]
 pub struct Stats {
@@ -20,6 +45,7 @@ pub struct Stats {
     connections: AtomicU64,
     unknown_fields: AtomicU64,
     failed_handshakes: AtomicU64,
+    closed: [AtomicU64; Closed::ALL.len()],
 }
 
 impl Stats {
@@ -31,6 +57,7 @@ impl Stats {
             connections: AtomicU64::new(0),
             unknown_fields: AtomicU64::new(0),
             failed_handshakes: AtomicU64::new(0),
+            closed: std::array::from_fn(|_| AtomicU64::new(0)),
         }
     }
 
@@ -73,6 +100,17 @@ impl Stats {
 
     pub(super) fn count_failed_handshake(&self) {
         self.failed_handshakes.fetch_add(1, Relaxed);
+    }
+
+    /// Connections that were closed from this side, by a short name of the reason; every reason is
+    /// there, also with 0.
+    pub fn closed(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Closed::ALL.iter().zip(&self.closed).map(|((_, name), n)| (*name, n.load(Relaxed)))
+    }
+
+    pub(super) fn count_closed(&self, why: Closed) {
+        // The reasons are numbered from 0 in the order of `ALL`; a test says so.
+        self.closed[why as usize].fetch_add(1, Relaxed);
     }
 
     /// So many more records of the route at this place were kept, and that answer is decided.
@@ -123,6 +161,16 @@ mod tests {
         let expected: Vec<_> =
             (0_u64..).zip(Reason::ALL).map(|(times, reason)| (reason.label(), times)).collect();
         assert_eq!(stats.rejected().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn each_reason_to_close_has_a_counter_of_its_own() {
+        let stats = Stats::new(std::iter::empty());
+        for (times, (why, _)) in Closed::ALL.into_iter().enumerate() {
+            (0..times).for_each(|_| stats.count_closed(why));
+        }
+        let counts: Vec<_> = stats.closed().map(|(_, count)| count).collect();
+        assert_eq!(counts, [0, 1, 2, 3, 4]);
     }
 
     #[test]

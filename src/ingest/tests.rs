@@ -6,12 +6,13 @@ use crate::convert::{MESSAGE, RealtimeGps};
 use crate::record::{Millis, Reception, Record};
 use crate::spool::{self, Spool, SpoolReader};
 use prost::Message;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::{sync::oneshot, task::JoinHandle};
 
 mod door;
 mod encrypted;
+mod limits;
 mod start;
 
 const LONG: Duration = Duration::from_mins(1);
@@ -317,20 +318,6 @@ async fn a_client_that_has_closed_its_sending_side_reads_its_answer() {
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
     }
     assert_eq!(running.rejected(Reason::Incomplete), 1);
-    running.stop().await;
-}
-
-#[tokio::test]
-async fn connections_beyond_the_limit_wait_for_their_turn() {
-    let running = start(|config, _| config.max_connections = 1);
-    let mut first = running.connect().await;
-    assert_eq!(first.exchange(post(&message(|_| ()))).await.status, 200);
-    let mut second = running.connect().await;
-    second.send(post(&message(|_| ()))).await;
-    assert_eq!(first.exchange(post(&message(|_| ()))).await.status, 200);
-    assert_eq!((running.accepted(), running.stats.connections()), (2, 1));
-    drop(first);
-    assert_eq!(second.receive(true).await.status, 200);
     running.stop().await;
 }
 

@@ -22,6 +22,7 @@ pub(crate) fn snapshot() -> Snapshot {
             per_second: 142.3,
             rejected: [("malformed".to_owned(), 12), ("too_large".to_owned(), 3)].into(),
             failed_handshakes: 7,
+            closed: [("made_room".to_owned(), 0), ("silent".to_owned(), 41)].into(),
         },
         spool: Spool {
             records: 0,

@@ -2,7 +2,7 @@
 //!
 //! - `service.rs`: the real program as a child process, its files and its addresses
 //! - `kafka.rs`: a Kafka that can be taken away; `reader.rs`: the consumer that reads all along
-//! - `client.rs`: HTTP connections; `fleet.rs`: devices that post, and what they were told
+//! - `client.rs`: HTTP connections; `raw.rs`: byte by byte; `fleet.rs`: devices that post, and what they were told
 //! - `witness.rs`: what was acknowledged against what was read
 //!
 //! A proof compares what the client saw acknowledged with what the consumer read; what the
@@ -13,6 +13,7 @@
 pub mod client;
 pub mod fleet;
 pub mod kafka;
+pub mod raw;
 pub mod reader;
 pub mod service;
 pub mod witness;

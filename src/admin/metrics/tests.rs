@@ -133,6 +133,7 @@ fn every_promised_metric_is_there_and_well_formed() {
     assert_eq!(value(&families, "waystation_records_lost_total", None), 0.0);
     assert_eq!(value(&families, "waystation_records_rejected_total", Some("malformed")), 12.0);
     assert_eq!(value(&families, "waystation_tls_handshakes_failed_total", None), 7.0);
+    assert_eq!(value(&families, "waystation_connections_closed_total", Some("silent")), 41.0);
     assert_eq!(value(&families, "waystation_ledger_records", Some("delivered")), 18_412_007.0);
     assert_eq!(families["waystation_ledger_records"].samples.len(), 7);
     assert_eq!(value(&families, "waystation_spool_bytes", None), 8_912_896.0);

@@ -3,7 +3,7 @@
 use super::*;
 use crate::record::{Epoch, RecordId, Sequence};
 use std::cell::{Cell, RefCell};
-use std::future::Ready;
+use std::future::{Ready, pending};
 use std::rc::Rc;
 use tokio::io::AsyncWriteExt as _;
 
@@ -14,15 +14,17 @@ const LIMITS: Limits =
 /// What became of the messages that were handed on: each is known by its text.
 #[derive(Default)]
 struct Spool {
-    /// In their order; for each, whether it is durable.
-    taken: RefCell<Vec<(String, Rc<Cell<bool>>)>>,
+    /// In their order.
+    taken: RefCell<Vec<String>>,
+    /// How many are not durable.
+    waiting: Rc<Cell<usize>>,
     /// The most that were not durable at once.
     most: Cell<usize>,
 }
 
 impl Spool {
     fn waiting(&self) -> usize {
-        self.taken.borrow().iter().filter(|(_, durable)| !durable.get()).count()
+        self.waiting.get()
     }
 
     /// By its text: bad ones are refused for good, others for now; the rest are durable as soon as
@@ -41,12 +43,13 @@ impl Spool {
             _ => {}
         }
         let lost = text == "lost";
-        let durable = Rc::new(Cell::new(false));
+        let waiting = Rc::clone(&self.waiting);
+        waiting.set(waiting.get() + 1);
         let bytes = if text == "large" { WAITING_BYTES / 2 } else { message.len() };
-        self.taken.borrow_mut().push((text, Rc::clone(&durable)));
+        self.taken.borrow_mut().push(text);
         self.most.set(self.most.get().max(self.waiting()));
         let settled = async move {
-            durable.set(true);
+            waiting.set(waiting.get() - 1);
             let id = RecordId { epoch: Epoch(1), sequence: Sequence(0) };
             if lost { Err(AppendError::Failed("an error of the disk".to_owned())) } else { Ok(id) }
         };
@@ -65,7 +68,7 @@ fn batch(messages: &[&str]) -> Vec<u8> {
 }
 
 async fn kept(spool: &Spool, body: &[u8]) -> Report {
-    keep(body, LIMITS, |message| spool.append(message)).await
+    keep(body, LIMITS, pending(), |message| spool.append(message)).await
 }
 
 fn members(report: Report) -> (Value, Option<Reason>) {
@@ -80,8 +83,7 @@ async fn all_of_a_good_batch_is_kept_in_its_order() {
     let spool = Spool::default();
     let report = kept(&spool, &batch(&["a", "b", "", "c"])).await;
     assert_eq!(members(report), (json!({"accepted": 4, "rejected": []}), None));
-    let taken: Vec<_> = spool.taken.take().into_iter().map(|(text, _)| text).collect();
-    assert_eq!(taken, ["a", "b", "", "c"]);
+    assert_eq!(spool.taken.take(), ["a", "b", "", "c"]);
     let report = kept(&Spool::default(), b"").await;
     assert_eq!(members(report), (json!({"accepted": 0, "rejected": []}), None));
 }
@@ -147,12 +149,12 @@ async fn only_a_part_of_it_waits_at_a_time_by_count_and_by_bytes() {
     let limits = Limits { batch: 1 << 20, waiting: 1 << 20, ..LIMITS };
     let spool = Spool::default();
     let body = batch(&vec!["a"; 5_000]);
-    let report = keep(&body[..], limits, |message| spool.append(message)).await;
+    let report = keep(&body[..], limits, pending(), |message| spool.append(message)).await;
     assert_eq!(report.accepted, 5_000);
     assert_eq!(spool.most.get(), WAITING + 1);
     let spool = Spool::default();
     let body = batch(&["large"; 20]);
-    let report = keep(&body[..], LIMITS, |message| spool.append(message)).await;
+    let report = keep(&body[..], LIMITS, pending(), |message| spool.append(message)).await;
     assert_eq!((report.accepted, spool.most.get()), (20, 3));
 }
 
@@ -171,11 +173,15 @@ async fn others_go_on_while_a_large_batch_is_read() {
     // One that is passed over, and many that are kept.
     let mut body = vec![0xff, 0xff, 0xff, 0x03];
     body.resize(5 << 20, 0);
-    let skipped = keep(&body[..], limits, |_| -> Result<(Ready<_>, _), _> { unreachable!() });
+    let skipped =
+        keep(&body[..], limits, pending(), |_| -> Result<(Ready<_>, _), _> { unreachable!() });
     assert!(skipped.await.broken.is_some());
     let spool = Spool::default();
     let body = batch(&vec!["a"; 100_000]);
-    assert_eq!(keep(&body[..], limits, |message| spool.append(message)).await.accepted, 100_000);
+    assert_eq!(
+        keep(&body[..], limits, pending(), |message| spool.append(message)).await.accepted,
+        100_000
+    );
     assert!(others.is_finished(), "nobody else had a turn");
 }
 
@@ -188,7 +194,7 @@ async fn what_still_comes_of_a_batch_that_is_given_up_is_read() {
         client.write_all(&all).await.unwrap();
     });
     let spool = Spool::default();
-    let report = keep(body, LIMITS, |message| spool.append(message)).await;
+    let report = keep(body, LIMITS, pending(), |message| spool.append(message)).await;
     assert_eq!(report.broken.unwrap().1.reason, Reason::Full);
     sending.await.unwrap();
 }
@@ -198,7 +204,7 @@ async fn a_batch_of_nothing_but_refusals_is_given_up() {
     let limits = Limits { batch: 1 << 20, ..LIMITS };
     let body = batch(&vec!["bad"; LISTED + 500]);
     let spool = Spool::default();
-    let report = keep(&body[..], limits, |message| spool.append(message)).await;
+    let report = keep(&body[..], limits, pending(), |message| spool.append(message)).await;
     let (members, why) = members(report);
     assert_eq!((why, &members["next"]), (Some(Reason::NoneKept), &json!(LISTED)));
     assert_eq!(members["rejected"].as_array().unwrap().len(), LISTED);
@@ -215,11 +221,51 @@ async fn a_message_that_does_not_come_whole_is_given_up_and_each_one_has_its_tim
             tokio::time::sleep(limits.time * 6 / 10).await;
         }
         client.write_all(b"\x05half").await.unwrap();
-        std::future::pending::<()>().await;
+        pending::<()>().await;
     });
     let spool = Spool::default();
-    let (members, why) = members(keep(body, limits, |message| spool.append(message)).await);
+    let (members, why) =
+        members(keep(body, limits, pending(), |message| spool.append(message)).await);
     let expected = json!({"accepted": 3, "rejected": [], "next": 3});
     assert_eq!((members, why), (expected, Some(Reason::TooSlow)));
     sending.abort();
+}
+
+/// Fails where the stop waits for the rest of the batch, and where what came is given up for it.
+#[tokio::test]
+async fn a_batch_that_is_given_up_in_its_middle_says_how_far_it_came() {
+    let (mut client, body) = tokio::io::duplex(1_000);
+    client.write_all(&batch(&["a", "b", "half"])[..6]).await.unwrap();
+    let spool = Spool::default();
+    let taken = &spool.taken;
+    let given_up = async move {
+        while taken.borrow().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+        // It sends no more, but only from here on.
+        drop(client);
+        Problem::new(Reason::Stopping, "it stops")
+    };
+    let report = keep(body, LIMITS, given_up, |message| spool.append(message)).await;
+    let expected = json!({"accepted": 2, "rejected": [], "next": 2});
+    assert_eq!(members(report), (expected, Some(Reason::Stopping)));
+}
+
+/// Fails where a batch that waits for the disk does not hear of the stop.
+#[tokio::test]
+async fn a_batch_that_waits_for_the_disk_is_given_up_too() {
+    let body = batch(&["a"]);
+    let tried = Cell::new(false);
+    let given_up = async {
+        while !tried.get() {
+            tokio::task::yield_now().await;
+        }
+        Problem::new(Reason::Stopping, "it stops")
+    };
+    let busy = |_: &[u8]| -> Result<(Ready<_>, _), _> {
+        tried.set(true);
+        Err(Problem::new(Reason::Busy, "too much"))
+    };
+    let report = keep(&body[..], LIMITS, given_up, busy).await;
+    assert_eq!(report.broken.unwrap().1.reason, Reason::Stopping);
 }

@@ -5,9 +5,10 @@
 //! make of each. Where the answers differ on purpose, the message stands in a list below, with the
 //! reason. How the fixtures are made is `go-json/`'s to know; Go is not needed here.
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use serde::Deserialize;
+#[path = "support/go.rs"]
+mod go;
+
+use go::Fixture;
 use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,26 +16,8 @@ use waystation::convert::{ConvertError, Converter};
 
 const FIXTURES: &str = include_str!("fixtures/json/realtime_gps.ndjson");
 
-/// What Go makes of one message.
-#[derive(Debug, Deserialize)]
-struct Fixture {
-    name: String,
-    message: String,
-    /// Why the bytes are not taken for a message, if they are not.
-    refused: Option<String>,
-    jsonpb: Option<Outcome>,
-    protojson: Option<Outcome>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Outcome {
-    Line(String),
-    Error(String),
-}
-
 /// Our answer to a message, beside that of `jsonpb`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Verdict {
     /// The same bytes of JSON.
     Same,
@@ -42,7 +25,7 @@ enum Verdict {
     /// value that cannot be written.
     RefusedByBoth,
     /// Go gives JSON; our check of this field refuses the value (`src/convert/check.rs`).
-    Impossible(&'static str),
+    Impossible(Cow<'static, str>),
     /// Go gives JSON; we do not take the bytes for the message.
     Malformed,
     /// Other bytes of JSON.
@@ -156,50 +139,33 @@ const TOO_DEEP: &[&str] = &["groups 150 deep"];
 const OTHER_DIGIT: &[(&str, &str, &str)] =
     &[("hdop, 2 to the power of -12", "0.00024414062", "0.00024414063")];
 
-fn fixtures() -> Vec<Fixture> {
-    FIXTURES.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
+/// The line that we give, or why we give none.
+fn ours(fixture: &Fixture) -> Result<String, ConvertError> {
+    let mut json = Vec::new();
+    Converter::built_in(Some("device_id")).unwrap().convert(&fixture.bytes(), &mut json)?;
+    Ok(String::from_utf8(json).unwrap())
 }
 
-impl Fixture {
-    fn ours(&self) -> Result<String, ConvertError> {
-        let bytes = BASE64_STANDARD.decode(&self.message).unwrap();
-        let mut json = Vec::new();
-        Converter::built_in(Some("device_id")).unwrap().convert(&bytes, &mut json)?;
-        Ok(String::from_utf8(json).unwrap())
-    }
-
-    /// The line that Go gives, or why it gives none.
-    fn gos<'a>(&'a self, outcome: Option<&'a Outcome>) -> Result<&'a str, &'a str> {
-        match outcome {
-            Some(Outcome::Line(line)) => Ok(line),
-            Some(Outcome::Error(why)) => Err(why),
-            None => Err(self.refused.as_deref().expect("neither an answer nor a refusal")),
+fn verdict(fixture: &Fixture) -> Verdict {
+    match (ours(fixture), fixture.jsonpb()) {
+        (Ok(ours), Ok(gos)) if ours == gos => Verdict::Same,
+        (Ok(_), Ok(_)) => Verdict::OtherJson,
+        (Err(ConvertError::Invalid { field, .. }), Ok(_)) => Verdict::Impossible(field),
+        (Err(ConvertError::Malformed { .. }), Ok(_)) => Verdict::Malformed,
+        (Err(ConvertError::Malformed { .. }), Err(_)) if fixture.is_refused() => {
+            Verdict::RefusedByBoth
         }
-    }
-
-    fn verdict(&self) -> Verdict {
-        match (self.ours(), self.gos(self.jsonpb.as_ref())) {
-            (Ok(ours), Ok(gos)) if ours == gos => Verdict::Same,
-            (Ok(_), Ok(_)) => Verdict::OtherJson,
-            (Err(ConvertError::Invalid { field: Cow::Borrowed(field), .. }), Ok(_)) => {
-                Verdict::Impossible(field)
-            }
-            (Err(ConvertError::Malformed { .. }), Ok(_)) => Verdict::Malformed,
-            (Err(ConvertError::Malformed { .. }), Err(_)) if self.refused.is_some() => {
-                Verdict::RefusedByBoth
-            }
-            (Err(ConvertError::Invalid { .. }), Err(_)) if self.refused.is_none() => {
-                Verdict::RefusedByBoth
-            }
-            _ => Verdict::Otherwise,
+        (Err(ConvertError::Invalid { .. }), Err(_)) if !fixture.is_refused() => {
+            Verdict::RefusedByBoth
         }
+        _ => Verdict::Otherwise,
     }
 }
 
 /// The differences that are meant, by the message's name.
 fn named() -> BTreeMap<String, Verdict> {
     let impossible = IMPOSSIBLE.iter().flat_map(|(field, messages)| {
-        messages.iter().map(|message| (*message, Verdict::Impossible(field)))
+        messages.iter().map(|message| (*message, Verdict::Impossible((*field).into())))
     });
     let malformed =
         OTHER_WIRE_TYPE.iter().chain(TOO_DEEP).map(|message| (*message, Verdict::Malformed));
@@ -210,10 +176,10 @@ fn named() -> BTreeMap<String, Verdict> {
 
 #[test]
 fn every_line_is_that_of_jsonpb_and_what_differs_is_named_here() {
-    let fixtures = fixtures();
+    let fixtures = go::fixtures(FIXTURES);
     let (mut same, mut refused, mut differing) = (0, 0, BTreeMap::new());
     for fixture in &fixtures {
-        match fixture.verdict() {
+        match verdict(fixture) {
             Verdict::Same => same += 1,
             Verdict::RefusedByBoth => refused += 1,
             verdict => {
@@ -229,14 +195,7 @@ fn every_line_is_that_of_jsonpb_and_what_differs_is_named_here() {
         differing.values().filter(|verdict| **verdict != Verdict::OtherJson).count(),
         differing.values().filter(|verdict| **verdict == Verdict::OtherJson).count(),
     );
-    let named = named();
-    let only = |these: &BTreeMap<String, Verdict>, those: &BTreeMap<String, Verdict>| {
-        let other = these.iter().filter(|(name, verdict)| those.get(*name) != Some(*verdict));
-        other.map(|(name, verdict)| format!("{name}: {verdict:?}")).collect::<Vec<_>>()
-    };
-    let (unnamed, gone) = (only(&differing, &named), only(&named, &differing));
-    assert!(unnamed.is_empty(), "these differ and are not named: {unnamed:#?}");
-    assert!(gone.is_empty(), "these are named and do not differ so: {gone:#?}");
+    go::assert_named(&differing, &named());
 }
 
 /// Go's line with a number of [`OTHER_DIGIT`] as we write it.
@@ -254,10 +213,10 @@ fn with_our_digit(message: &str, line: &str) -> String {
 fn every_value_is_that_of_jsonpb_and_of_protojson() {
     let value = |line: &str| serde_json::from_str::<Value>(line).expect(line);
     let (mut lines, mut bytes_of_protojson) = (0, 0);
-    for fixture in &fixtures() {
-        let Ok(ours) = fixture.ours() else { continue };
-        for outcome in [&fixture.jsonpb, &fixture.protojson] {
-            match fixture.gos(outcome.as_ref()) {
+    for fixture in &go::fixtures(FIXTURES) {
+        let Ok(ours) = ours(fixture) else { continue };
+        for outcome in [fixture.jsonpb(), fixture.protojson()] {
+            match outcome {
                 Ok(gos) => {
                     let gos = with_our_digit(&fixture.name, gos);
                     assert_eq!(value(&ours), value(&gos), "{}", fixture.name);
@@ -266,8 +225,7 @@ fn every_value_is_that_of_jsonpb_and_of_protojson() {
             }
         }
         lines += 1;
-        let protojson = fixture.gos(fixture.protojson.as_ref());
-        bytes_of_protojson += usize::from(protojson == Ok(ours.as_str()));
+        bytes_of_protojson += usize::from(fixture.protojson() == Ok(ours.as_str()));
     }
     println!(
         "{lines} lines equal in value to those of jsonpb and of protojson, {bytes_of_protojson} \
@@ -290,8 +248,8 @@ fn every_field_of_the_schema_is_in_the_fixtures() {
         })
         .collect();
     let mut seen = BTreeSet::new();
-    for fixture in &fixtures() {
-        if let Ok(line) = fixture.gos(fixture.jsonpb.as_ref()) {
+    for fixture in &go::fixtures(FIXTURES) {
+        if let Ok(line) = fixture.jsonpb() {
             let value: BTreeMap<String, Value> = serde_json::from_str(line).expect(line);
             seen.extend(value.into_keys());
         }

@@ -1,17 +1,16 @@
-// Fixtures: what Go makes of messages of the built-in schema, to which tests/go_json.rs holds
-// Waystation's own conversion.
+// Fixtures: what Go makes of messages, to which tests/go_*.rs hold Waystation's own conversion.
 //
-// Run where Go is, after a change of the schema or of the cases; the output is committed:
+// Run where Go is, after a change of a schema or of the cases; the output is committed:
 //
-//	cd tests/go-json && go run . ../fixtures/json/realtime_gps.ndjson
+//	cd tests/go-json && go run . ../fixtures/json
 //
-// Each line of the output is one message: its name, its bytes as a device sends them, and the JSON
-// that Go makes of it in two ways, or why Go refuses. `jsonpb` is the old library with its default
-// settings, which a receiver written in Go used before; `protojson` is the library of today. Two
-// runs give the same bytes. What is committed is by Go 1.26; before 1.22 Go wrote a backspace and a
-// form feed in a text as \u0008 and \u000c.
+// Each line of a file of the output is one message: its name, its bytes as a device sends them, and
+// the JSON that Go makes of it in two ways (once where it is the same), or why Go refuses. `jsonpb`
+// is the old library with its default settings, which a receiver written in Go used before;
+// `protojson` is the library of today. Two runs give the same bytes. What is committed is by Go
+// 1.26; before 1.22 Go wrote a backspace and a form feed in a text as \u0008 and \u000c.
 //
-// The schema is read at run time, so no protoc and no generated code is needed. The program
+// The schemas are read at run time, so no protoc and no generated code is needed. The program
 // deliberately knows nothing of what Waystation makes of a message, or of which it refuses.
 package main
 
@@ -22,6 +21,7 @@ import (
 	"fmt"
 	"log"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/bufbuild/protocompile"
@@ -30,15 +30,43 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/dynamicpb"
+
+	// What an Any may hold besides the messages of the schemas.
+	_ "google.golang.org/protobuf/types/known/anypb"
+	_ "google.golang.org/protobuf/types/known/durationpb"
+	_ "google.golang.org/protobuf/types/known/emptypb"
+	_ "google.golang.org/protobuf/types/known/fieldmaskpb"
+	_ "google.golang.org/protobuf/types/known/structpb"
+	_ "google.golang.org/protobuf/types/known/timestamppb"
+	_ "google.golang.org/protobuf/types/known/wrapperspb"
 )
+
+// schemas are what there are fixtures of: a message, and where its messages come from. The output
+// is called after it.
+var schemas = []struct {
+	output  string
+	file    string
+	message protoreflect.FullName
+	cases   func(protoreflect.MessageDescriptor) []testCase
+}{
+	{"realtime_gps", "realtime_gps.proto", "tutorial.REALTIMEGPS", gps},
+	{"every3", "every3.proto", "every3.Everything", every3},
+	{"every2", "every2.proto", "every2.Everything", every2},
+	{"known", "known.proto", "known.Types", known},
+	{"names", "names.proto", "names.Odd", names},
+	{"trip", "fleet/trip.proto", "fleet.Trip", trip},
+}
 
 // fixture is one line of the output.
 type fixture struct {
 	Name    string `json:"name"`
 	Message []byte `json:"message"` // base64
-	// Why the bytes are not taken for a message. The other two are left out then.
-	Refused   string   `json:"refused,omitempty"`
+	// Why the bytes are not taken for a message. The others are left out then.
+	Refused string `json:"refused,omitempty"`
+	// The JSON of both, where it is one.
+	Both      string   `json:"both,omitempty"`
 	Jsonpb    *outcome `json:"jsonpb,omitempty"`
 	Protojson *outcome `json:"protojson,omitempty"`
 }
@@ -52,37 +80,44 @@ type outcome struct {
 func main() {
 	log.SetFlags(0)
 	if len(os.Args) != 2 {
-		log.Fatal("usage: go run . OUTPUT")
+		log.Fatal("usage: go run . DIRECTORY")
 	}
-	descriptor, err := schema("realtime_gps.proto", "tutorial.REALTIMEGPS")
-	if err != nil {
-		log.Fatal("reading the schema: ", err)
-	}
-	var out bytes.Buffer
-	lines := json.NewEncoder(&out)
-	lines.SetEscapeHTML(false)
-	names := make(map[string]bool)
-	for _, c := range append(cases(), random(150)...) {
-		if names[c.name] {
-			log.Fatal("two cases are called ", c.name)
+	for _, schema := range schemas {
+		descriptor, err := compiled(schema.file, schema.message)
+		if err != nil {
+			log.Fatal("reading the schema: ", err)
 		}
-		names[c.name] = true
-		if err := lines.Encode(converted(descriptor, c)); err != nil {
+		var out bytes.Buffer
+		lines := json.NewEncoder(&out)
+		lines.SetEscapeHTML(false)
+		names := make(map[string]bool)
+		for _, c := range schema.cases(descriptor) {
+			if names[c.name] {
+				log.Fatalf("%s: two cases are called %q", schema.output, c.name)
+			}
+			names[c.name] = true
+			if err := lines.Encode(converted(descriptor, c)); err != nil {
+				log.Fatal(err)
+			}
+		}
+		path := filepath.Join(os.Args[1], schema.output+".ndjson")
+		if err := os.WriteFile(path, out.Bytes(), 0o644); err != nil {
 			log.Fatal(err)
 		}
+		fmt.Println(schema.message, len(names), "messages,", out.Len(), "bytes")
 	}
-	if err := os.WriteFile(os.Args[1], out.Bytes(), 0o644); err != nil {
-		log.Fatal(err)
-	}
-	fmt.Println(len(names), "messages")
 }
 
-// schema compiles a file of proto/ and finds a message in it.
-func schema(file string, message protoreflect.FullName) (protoreflect.MessageDescriptor, error) {
-	sources := &protocompile.SourceResolver{ImportPaths: []string{"../../proto"}}
+// compiled finds a message in a file of the schemas. Every message of that file is known to an Any
+// from then on, as those of a program's generated code are.
+func compiled(file string, message protoreflect.FullName) (protoreflect.MessageDescriptor, error) {
+	sources := &protocompile.SourceResolver{ImportPaths: []string{"../../proto", "../fixtures/proto"}}
 	compiler := protocompile.Compiler{Resolver: protocompile.WithStandardImports(sources)}
 	files, err := compiler.Compile(context.Background(), file)
 	if err != nil {
+		return nil, err
+	}
+	if err := register(files[0].Messages()); err != nil {
 		return nil, err
 	}
 	found, err := files.AsResolver().FindDescriptorByName(message)
@@ -90,6 +125,22 @@ func schema(file string, message protoreflect.FullName) (protoreflect.MessageDes
 		return nil, err
 	}
 	return found.(protoreflect.MessageDescriptor), nil
+}
+
+func register(messages protoreflect.MessageDescriptors) error {
+	for i := range messages.Len() {
+		message := messages.Get(i)
+		if message.IsMapEntry() {
+			continue
+		}
+		if err := protoregistry.GlobalTypes.RegisterMessage(dynamicpb.NewMessageType(message)); err != nil {
+			return err
+		}
+		if err := register(message.Messages()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func converted(descriptor protoreflect.MessageDescriptor, c testCase) fixture {
@@ -107,6 +158,9 @@ func converted(descriptor protoreflect.MessageDescriptor, c testCase) fixture {
 		err = json.Compact(&compact, today)
 	}
 	protojsons := result(compact.String(), err)
+	if line := jsonpbs.Line; line != "" && line == protojsons.Line {
+		return fixture{Name: c.name, Message: c.bytes, Both: line}
+	}
 	return fixture{Name: c.name, Message: c.bytes, Jsonpb: jsonpbs, Protojson: protojsons}
 }
 

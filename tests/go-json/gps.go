@@ -1,5 +1,5 @@
-// The messages of the fixtures. They are written byte by byte, because most of them Go would not
-// write: devices have encoders of their own. Known here are the wire format and the schema's
+// The messages of the built-in schema. They are written byte by byte, because most of them Go would
+// not write: devices have encoders of their own. Known here are the wire format and the schema's
 // numbers; deliberately nothing of JSON.
 
 package main
@@ -12,12 +12,8 @@ import (
 	"strings"
 
 	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/reflect/protoreflect"
 )
-
-type testCase struct {
-	name  string
-	bytes []byte
-}
 
 // The fields' numbers in the schema.
 const (
@@ -42,36 +38,6 @@ const (
 	unknown protowire.Number = 99
 )
 
-// ------------------------------------------------------------------------ one field's bytes
-
-func varint(field protowire.Number, value uint64) []byte {
-	return protowire.AppendVarint(protowire.AppendTag(nil, field, protowire.VarintType), value)
-}
-
-func double(field protowire.Number, value float64) []byte {
-	tag := protowire.AppendTag(nil, field, protowire.Fixed64Type)
-	return protowire.AppendFixed64(tag, math.Float64bits(value))
-}
-
-func float(field protowire.Number, value float32) []byte {
-	tag := protowire.AppendTag(nil, field, protowire.Fixed32Type)
-	return protowire.AppendFixed32(tag, math.Float32bits(value))
-}
-
-// chars is a string or a submessage: to the wire they are one.
-func chars(field protowire.Number, value string) []byte {
-	return protowire.AppendString(protowire.AppendTag(nil, field, protowire.BytesType), value)
-}
-
-func message(field protowire.Number, parts ...[]byte) []byte {
-	return chars(field, string(join(parts...)))
-}
-
-func group(field protowire.Number, parts ...[]byte) []byte {
-	begin := protowire.AppendTag(nil, field, protowire.StartGroupType)
-	return join(begin, join(parts...), protowire.AppendTag(nil, field, protowire.EndGroupType))
-}
-
 func timestamp(seconds int64, nanos int32) []byte {
 	return message(fixTime, varint(1, uint64(seconds)), varint(2, uint64(nanos)))
 }
@@ -79,8 +45,6 @@ func timestamp(seconds int64, nanos int32) []byte {
 func attribute(key, value string) []byte {
 	return message(attributes, chars(1, key), chars(2, value))
 }
-
-func join(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
 
 // ------------------------------------------------------------------------------- the edges
 
@@ -133,20 +97,9 @@ var times = []struct {
 	{0, 1_000_000_000}, {0, math.MaxInt32}, {0, math.MinInt32}, {math.MaxInt64, 0}, {math.MinInt64, 0},
 }
 
-var texts = []string{
-	"bus-17", " ", "a\"b", "a\\b", "a/b", "\x00", "\b\f\n\r\t\v", "\x01\x0e\x1e\x1f \x7f", "<", ">", "&",
-	"</script><a href=\"?a&b\">", "\u2028", "\u2029", "a\u2027\u2028\u2029\u202ab", "\u00a0\u0080\u009f",
-	"\u00e2\u20ac\u2068", "München", "e\u0301", "北京", "🚌", "👩‍👩‍👧", "\ufffd", "\ufeff", "\ufffe\uffff",
-	"\ue000", "\U0010ffff", "\\u003c", "null", "1e400",
-}
-
-var longText = strings.Repeat("x<é\u2028\n", 60)
-
-// Not UTF-8: no such byte, overlong, half of a surrogate pair, past the end, cut off, out of place.
-var badTexts = []string{"\xff", "\xc0\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "a\xe2\x80", "\x80a"}
-
-// cases are all that were thought of. They have a device_id unless they are about that.
-func cases() []testCase {
+// gps are all that were thought of, and some at random. They have a device_id unless they are about
+// that.
+func gps(protoreflect.MessageDescriptor) []testCase {
 	var all []testCase
 	bare := func(name string, parts ...[]byte) {
 		all = append(all, testCase{name, join(parts...)})
@@ -218,10 +171,8 @@ func cases() []testCase {
 	merging(add)
 	mapping(add)
 	wire(add)
-	return all
+	return append(all, gpsAtRandom(150)...)
 }
-
-type adder func(name string, parts ...[]byte)
 
 // merging: what comes twice, in pieces, or in another order.
 func merging(add adder) {
@@ -322,8 +273,8 @@ func wire(add adder) {
 
 // ------------------------------------------------------------------------------ at random
 
-// random gives messages whose fields are set or not, with any values that a position can have.
-func random(count int) []testCase {
+// gpsAtRandom gives messages whose fields are set or not, with any values that a position can have.
+func gpsAtRandom(count int) []testCase {
 	rng := rand.New(rand.NewPCG(6, 2024))
 	maybe := func(parts [][]byte, part []byte) [][]byte {
 		if rng.IntN(3) == 0 {

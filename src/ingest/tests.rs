@@ -122,7 +122,7 @@ impl From<&Record<'_>> for Kept {
 
 fn message(change: impl FnOnce(&mut RealtimeGps)) -> Vec<u8> {
     let mut message =
-        RealtimeGps { device_id: "t-1".into(), latitude: Some(0.0), ..RealtimeGps::default() };
+        RealtimeGps { device_id: "t-1".into(), altitude: Some(0.0), ..RealtimeGps::default() };
     change(&mut message);
     message.encode_to_vec()
 }
@@ -160,7 +160,7 @@ async fn a_message_that_was_answered_with_200_stands_in_the_spool() {
         assert!(record.received.clock_synchronised);
         found.push((record.topic, record.key, record.value));
     }
-    let json = |id: &str| format!(r#"{{"deviceId":"{id}","latitude":0}}"#);
+    let json = |id: &str| format!(r#"{{"deviceId":"{id}","altitude":0}}"#);
     let expected = [
         ("test".to_owned(), Some("t-1".to_owned()), json("t-1")),
         ("vans".to_owned(), None, json("t-2")),

@@ -33,8 +33,8 @@ impl Load {
             let now = start + Duration::from_secs((place / 500) as u64);
             let message = vehicles[place % 500].report(now).encode_to_vec();
             let mut json = Vec::new();
-            let key = converter.convert(&message, &mut json).expect("a sound message");
-            (key.unwrap_or_default(), json)
+            let said = converter.convert(&message, &mut json).expect("a sound message");
+            (said.key.unwrap_or_default(), json)
         });
         let route = Route { path: "/endpoint".to_owned(), topic: "test".to_owned() };
         let (pool, route) = (pool.collect(), Arc::new(route));

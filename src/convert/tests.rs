@@ -368,3 +368,25 @@ fn json_members(message: &RealtimeGps) -> usize {
     .filter(|set| *set)
     .count()
 }
+
+#[test]
+fn messages_are_told_apart_by_fields_that_are_all_set() {
+    let apart = |fields: &[&str], message: &RealtimeGps| {
+        let fields: Vec<_> = fields.iter().map(|field| (*field).to_owned()).collect();
+        let ours = Converter::built_in(Some("device_id")).unwrap();
+        let ours = ours.telling_apart(&fields).unwrap();
+        let found = ours.convert(&message.encode_to_vec(), &mut Vec::new()).unwrap();
+        assert_eq!(found.key.as_deref(), Some(message.device_id.as_bytes()));
+        found.apart
+    };
+    let all = schema_fields();
+    assert!(apart(&all, &full()) && !apart(&[], &full()));
+    let bare = RealtimeGps { device_id: "t".into(), ..RealtimeGps::default() };
+    assert!(apart(&["device_id"], &bare));
+    for field in all.into_iter().filter(|field| *field != "device_id") {
+        assert!(apart(&[field], &full()), "{field}");
+        assert!(!apart(&["device_id", field], &bare), "{field}");
+    }
+    let error = Converter::built_in(None).unwrap().telling_apart(&["secuence".to_owned()]);
+    assert!(error.unwrap_err().to_string().ends_with("did you mean \"sequence\"?"));
+}

@@ -11,7 +11,6 @@
 use super::body;
 use super::framing::{Frame, Framing, NoLength};
 use super::problem::{Problem, Reason};
-use crate::record::RecordId;
 use crate::spool::AppendError;
 use serde_json::{Map, Value, json};
 use std::collections::VecDeque;
@@ -57,13 +56,13 @@ pub(super) struct Report {
 
 /// Keeps what it can of a batch. `append` converts a message and hands it to the spool; it gives what
 /// to wait for, and how many bytes wait.
-pub(super) async fn keep<A>(
+pub(super) async fn keep<A, T>(
     body: impl AsyncRead,
     limits: Limits,
     append: impl FnMut(&[u8]) -> Result<(A, usize), Problem>,
 ) -> Report
 where
-    A: Future<Output = Result<RecordId, AppendError>>,
+    A: Future<Output = Result<T, AppendError>>,
 {
     let mut body = pin!(body);
     let report = Report::default();
@@ -101,9 +100,9 @@ struct Work<A, F> {
     report: Report,
 }
 
-impl<A, F> Work<A, F>
+impl<A, F, T> Work<A, F>
 where
-    A: Future<Output = Result<RecordId, AppendError>>,
+    A: Future<Output = Result<T, AppendError>>,
     F: FnMut(&[u8]) -> Result<(A, usize), Problem>,
 {
     /// To the end of the body, or to where it breaks off.

@@ -25,10 +25,9 @@ struct Running {
     _dir: tempfile::TempDir,
 }
 
-/// Starts with the defaults of a test, after `change`.
-fn start(change: impl FnOnce(&mut Config, &mut spool::Config)) -> Running {
-    let dir = tempfile::tempdir().unwrap();
-    let mut config = Config {
+/// The defaults of a test.
+fn config() -> Config {
+    Config {
         listen: "127.0.0.1:0".parse().unwrap(),
         max_message: 1000,
         max_batch: 20_000,
@@ -36,7 +35,14 @@ fn start(change: impl FnOnce(&mut Config, &mut spool::Config)) -> Running {
         header_timeout: LONG,
         body_timeout: LONG,
         routes: vec![route("/endpoint", "test", Some("device_id"))],
-    };
+        letters: dead::Config::default(),
+    }
+}
+
+/// Starts with the defaults, after `change`.
+fn start(change: impl FnOnce(&mut Config, &mut spool::Config)) -> Running {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config();
     let mut spool_config = spool::Config {
         max_size: 1 << 30,
         min_free: 0,
@@ -64,6 +70,8 @@ fn route(path: &str, topic: &str, key: Option<&str>) -> RouteConfig {
         message: MESSAGE.into(),
         key: key.map(Into::into),
         timestamp: None,
+        on_invalid: OnInvalid::Reject,
+        dedupe: None,
     }
 }
 
@@ -78,7 +86,7 @@ impl Running {
     }
 
     fn accepted(&self) -> u64 {
-        self.stats.accepted().map(|(_, count)| count).sum()
+        self.stats.taken().map(|(_, taken)| taken.accepted).sum()
     }
 
     /// Stops ingest, then the spool; gives what was kept.
@@ -380,15 +388,7 @@ async fn a_port_in_use_is_one_sentence_that_names_it() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let running = start(|_, _| ());
-    let config = Config {
-        listen: address,
-        max_message: 1,
-        max_batch: 1,
-        max_connections: 1,
-        header_timeout: LONG,
-        body_timeout: LONG,
-        routes: vec![],
-    };
+    let config = Config { listen: address, routes: vec![], ..config() };
     let error = Server::bind(config.clone(), running.writer.clone()).unwrap_err().to_string();
     assert!(error.contains(&address.to_string()) && !error.contains('\n'), "{error}");
 

@@ -171,7 +171,8 @@ async fn others_go_on_while_a_large_batch_is_read() {
     // One that is passed over, and many that are kept.
     let mut body = vec![0xff, 0xff, 0xff, 0x03];
     body.resize(5 << 20, 0);
-    let skipped = keep(&body[..], limits, |_| -> Result<(Ready<_>, _), _> { unreachable!() });
+    let skipped =
+        keep(&body[..], limits, |_| -> Result<(Ready<Result<(), _>>, _), _> { unreachable!() });
     assert!(skipped.await.broken.is_some());
     let spool = Spool::default();
     let body = batch(&vec!["a"; 100_000]);

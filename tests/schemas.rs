@@ -26,6 +26,7 @@ fn site(servers: Option<&str>, schema: &str) -> Site {
     let mut site = Site::new(servers);
     let file = site.root().join("fleet.proto");
     fs::write(&file, schema).unwrap();
+    let file = file.to_str().unwrap();
     let settings = format!(
         "message = \"fleet.Trip\", proto = [{file:?}], key = \"header.vehicle\", \
          timestamp = \"header.at\""

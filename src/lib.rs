@@ -3,14 +3,15 @@
 //! # Layout
 //!
 //! The way of a record: [`ingest`] takes it over HTTP, [`convert`] turns it into JSON, [`spool`]
-//! makes it durable, [`forward`] hands it to Kafka, and what Kafka can never take to [`dead`]. [`admin`] only looks, at the one snapshot of
+//! makes it durable, [`forward`] hands it to Kafka, and what Kafka can never take to [`dead`]. What
+//! devices send twice [`repeats`] knows. [`admin`] only looks, at the one snapshot of
 //! [`status`]; [`cli`] looks, and changes what [`control`] lets it. [`app`] builds the parts and runs them; [`config`] says how.
 //! [`record`], [`ledger`] and [`histogram`] are the words that all of them share; [`line`](mod@line) is a
 //! record as an export writes it.
 //!
 //! A module imports only from floors below its own (`tests/tidy.rs` holds it to that):
 //! `app`, `cli`, `config` / `ingest`, `forward`, `admin`,
-//! `control` / `dead` / `spool`, `convert`, `status`, `line` /
+//! `control` / `dead`, `repeats` / `spool`, `convert`, `status`, `line` /
 //! `record`, `ledger`, `histogram`. `ARCHITECTURE.md` tells the rest.
 
 pub mod admin;
@@ -26,5 +27,6 @@ pub mod ingest;
 pub mod ledger;
 pub mod line;
 pub mod record;
+pub mod repeats;
 pub mod spool;
 pub mod status;

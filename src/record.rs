@@ -3,6 +3,7 @@
 //! The lowest floor of the house: everything above speaks in these types. It deliberately
 //! knows nothing of how a record came in, how it is stored, or where it goes.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -145,6 +146,11 @@ pub struct NewRecord<'a> {
     pub origin: Option<RecordId>,
 }
 
+/// The header that marks a record as no message: bytes that were posted, kept for somebody to look
+/// at. Its value says why they are none. No device sets a header, so whatever a message says, it
+/// does not get this one; an import may bring it, from the export of such a record.
+pub const INVALID: &str = "waystation-invalid";
+
 /// A record as it stands in the spool.
 #[derive(Debug, Clone)]
 pub struct Record<'a> {
@@ -161,6 +167,13 @@ pub struct Record<'a> {
 }
 
 impl Record<'_> {
+    /// Why this is no message, if it is none: see [`INVALID`]. It is never sent to Kafka.
+    #[must_use]
+    pub fn invalid(&self) -> Option<Cow<'_, str>> {
+        let mark = self.headers.iter().find(|(name, _)| *name == INVALID);
+        mark.map(|(_, why)| String::from_utf8_lossy(why))
+    }
+
     /// Its headers, as [`Record::copy`] wants them.
     #[must_use]
     pub fn owned_headers(&self) -> Vec<(String, Vec<u8>)> {

@@ -260,11 +260,31 @@ pub struct Route {
     pub topic: String,
     /// Records since the process started, as `delivered`: the books' are those of the spool's life.
     pub accepted: u64,
+    /// Of those, kept as dead letters because they are no messages (`on_invalid = "keep"`).
+    #[serde(default)]
+    pub invalid: u64,
+    /// Messages that had been kept before, and were not kept again (`dedupe`); none of the accepted.
+    #[serde(default)]
+    pub repeated: u64,
     pub delivered: u64,
     /// Records that wait because Kafka refuses the topic.
     pub held: u64,
     /// Why, as a clause without a full stop.
     pub held_because: Option<String>,
+}
+
+impl Route {
+    /// What there is to say beside the numbers, a line each: as the page says it, too.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        let held = self.held_because.as_ref().map(|why| format!("held: {why}"));
+        let some = |count: u64, what: &str| {
+            (count > 0).then(|| format!("{} {what}", words::thousands(count)))
+        };
+        let invalid = some(self.invalid, "of the accepted are no messages");
+        let repeated = some(self.repeated, "repeats not kept again");
+        [held, invalid, repeated].into_iter().flatten().collect()
+    }
 }
 
 #[cfg(test)]

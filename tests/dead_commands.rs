@@ -67,7 +67,8 @@ fn letters_are_listed_with_the_reason_and_shown_whole() {
     let (site, names) = place();
     let (text, _) = said(&site, &["ls"], 0);
     for part in [
-        "       0    2 h          16  ",
+        "       0    2 h     16  ",
+        "  refused  test\n",
         &names[1].id.to_string(),
         "2 letters: it is too large; raise it.\n",
         "2 dead letters, 8.0 KiB.\n",

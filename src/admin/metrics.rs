@@ -95,6 +95,23 @@ fn records(text: &mut Text, status: &Snapshot, input: &Input) {
     for (reason, count) in &status.ingest.closed {
         closed.sample(&[("reason", reason)], *count);
     }
+    let mut invalid = text.family(
+        Kind::Counter,
+        "waystation_records_invalid_total",
+        "Of the accepted records, those that are no messages and were kept as dead letters, since \
+         the process started.",
+    );
+    for route in &status.routes {
+        invalid.sample(&[("path", &route.path), ("topic", &route.topic)], route.invalid);
+    }
+    let mut repeated = text.family(
+        Kind::Counter,
+        "waystation_records_repeated_total",
+        "Messages that had been kept before and were not kept again, since the process started.",
+    );
+    for route in &status.routes {
+        repeated.sample(&[("path", &route.path), ("topic", &route.topic)], route.repeated);
+    }
     let mut ledger = text.family(
         Kind::Gauge,
         "waystation_ledger_records",

@@ -193,12 +193,11 @@ fn millis(time: SystemTime) -> Millis {
 
 fn rows(snapshot: &Snapshot) -> String {
     let row = |route: &crate::status::Route| {
-        let held = route
-            .held_because
-            .as_deref()
-            .map_or_else(String::new, |why| format!("<small>held: {}</small>", escaped(why)));
+        let notes = route.notes();
+        let notes = notes.iter().map(|note| format!("<small>{}</small>", escaped(note)));
+        let notes: String = notes.collect();
         format!(
-            "<tr role=\"row\"><th role=\"rowheader\">{}<small>→ {}</small>{held}</th>\
+            "<tr role=\"row\"><th role=\"rowheader\">{}<small>→ {}</small>{notes}</th>\
              <td role=\"cell\">{}</td><td role=\"cell\">{}</td><td role=\"cell\">{}</td></tr>",
             escaped(&route.path),
             escaped(&route.topic),

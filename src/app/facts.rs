@@ -9,7 +9,7 @@ use crate::admin::{AdminState, Source, metrics};
 use crate::config::Config;
 use crate::control::ControlState;
 use crate::forward::Monitor;
-use crate::ingest::Stats;
+use crate::ingest::{Stats, Taken};
 use crate::ledger::Ledger;
 use crate::line;
 use crate::record::{Millis, Route};
@@ -187,7 +187,7 @@ impl Facts {
         let held_topics = self.monitor.held_topics(STUCK);
         let mut held = held_topics.clone();
         // Which of a topic's routes they came by is not known: they are told once.
-        let mut of = |route: &Route, accepted: u64| {
+        let mut of = |route: &Route, taken: Taken| {
             let held = held.iter_mut().find(|held| held.topic == route.topic);
             let (held, because) = held.map_or((0, None), |held| {
                 (std::mem::take(&mut held.books.spooled), held.because.take())
@@ -196,23 +196,25 @@ impl Facts {
             status::Route {
                 path: route.path.clone(),
                 topic: route.topic.clone(),
-                accepted,
+                accepted: taken.accepted,
+                invalid: taken.invalid,
+                repeated: taken.repeated,
                 delivered: known.map_or(0, |(_, count)| *count),
                 held,
                 held_because: because,
             }
         };
-        let accepted: Vec<_> = self.stats.accepted().collect();
+        let taken: Vec<_> = self.stats.taken().collect();
         let mut routes: Vec<_> = self
             .routes
             .iter()
             .map(|route| {
-                let count = accepted.iter().find(|(known, _)| ***known == *route);
-                of(route, count.map_or(0, |(_, count)| *count))
+                let count = taken.iter().find(|(known, _)| ***known == *route);
+                of(route, count.map(|(_, taken)| *taken).unwrap_or_default())
             })
             .collect();
         let unknown = delivered.iter().filter(|(route, _)| !self.routes.contains(route));
-        routes.extend(unknown.map(|(route, _)| of(route, 0)));
+        routes.extend(unknown.map(|(route, _)| of(route, Taken::default())));
         // Nor is by which path they came.
         let topics: Vec<_> = routes.iter().map(|route| route.topic.clone()).collect();
         let held = held_topics.into_iter().filter(|held| held.books.spooled > 0);
@@ -221,6 +223,8 @@ impl Facts {
             path: "-".to_owned(),
             topic: held.topic,
             accepted: 0,
+            invalid: 0,
+            repeated: 0,
             delivered: 0,
             held: held.books.spooled,
             held_because: held.because,

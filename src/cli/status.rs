@@ -212,8 +212,8 @@ fn routes(text: &mut String, status: &Snapshot) {
                 format_args!("        {name:<32}{accepted:>13}{delivered:>14}{held:>12}\n"),
             );
         }
-        if let Some(why) = &route.held_because {
-            write(text, format_args!("          held: {why}\n"));
+        for note in route.notes() {
+            write(text, format_args!("          {note}\n"));
         }
     }
 }

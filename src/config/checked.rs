@@ -49,11 +49,12 @@ fn config(checking: &mut Checking<'_>, host: Option<&str>) -> Option<Config> {
     if let (Some(ingest), Some(admin)) = (&ingest, &admin) {
         two_listeners(checking, ingest.listen, admin.listen);
     }
+    let dead = dead?;
     Some(Config {
         box_name: box_name?,
-        ingest: ingest?,
+        ingest: ingest::Config { letters: dead, ..ingest? },
         spool: spool?,
-        dead: dead?,
+        dead,
         forward: forward?,
         admin: admin?,
         log: log?,
@@ -108,6 +109,7 @@ fn ingest(checking: &mut Checking<'_>) -> Option<ingest::Config> {
         max_requests_per_address: doors.max_requests_per_address,
         max_requests_per_token: doors.max_requests_per_token,
         routes,
+        letters: dead::Config::default(),
     })
 }
 
@@ -226,6 +228,7 @@ fn kafka(checking: &mut Checking<'_>) -> BTreeMap<String, String> {
             Value::Other(kind) => format!("is {kind}; it takes {right}"),
             // What stands in it may be a secret.
             Value::List(_) => format!("is an array; it takes {right}"),
+            Value::Table(_) => format!("is a table; it takes {right}"),
             _ => "holds a NUL character; it takes a text without one".to_owned(),
         };
         let says = format!("kafka.{} {says}", shown_key(name));

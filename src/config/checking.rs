@@ -34,17 +34,7 @@ impl Checking<'_> {
 
     /// One of several words; those without a meaning are known, but not built yet.
     pub fn choice<T: Copy>(&mut self, setting: &Setting, words: &[(&str, Option<T>)]) -> Option<T> {
-        self.setting(setting, |value| {
-            let built = words.iter().filter(|(_, meaning)| meaning.is_some());
-            let built: Vec<_> = built.map(|(word, _)| format!("\"{word}\"")).collect();
-            let built = built.join(" or ");
-            let word = words.iter().find(|(word, _)| *value == Value::Text((*word).into()));
-            match word {
-                Some((_, Some(meaning))) => Ok(*meaning),
-                Some((_, None)) => Err(format!("that is not built yet: write {built}")),
-                None => Err(format!("it takes {built}")),
-            }
-        })
+        self.setting(setting, |value| one_of(value, words))
     }
 
     /// A setting of the tables, or its default, parsed; `None` once it is a problem.
@@ -85,5 +75,18 @@ impl Checking<'_> {
     /// Notes what is wrong.
     pub fn problem(&mut self, place: Place, says: String) {
         self.problems.push(Problem { place, says });
+    }
+}
+
+/// One of several words; those without a meaning are known, but not built yet.
+pub fn one_of<T: Copy>(value: &Value, words: &[(&str, Option<T>)]) -> Result<T, String> {
+    let built = words.iter().filter(|(_, meaning)| meaning.is_some());
+    let built: Vec<_> = built.map(|(word, _)| format!("\"{word}\"")).collect();
+    let built = built.join(" or ");
+    let word = words.iter().find(|(word, _)| *value == Value::Text((*word).into()));
+    match word {
+        Some((_, Some(meaning))) => Ok(*meaning),
+        Some((_, None)) => Err(format!("that is not built yet: write {built}")),
+        None => Err(format!("it takes {built}")),
     }
 }

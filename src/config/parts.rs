@@ -6,7 +6,8 @@
 //! `checked.rs` turns that into file and line. It does not know where values came from.
 
 use super::schema::{
-    ROUTE_DESCRIPTOR_SET, ROUTE_KEY, ROUTE_MESSAGE, ROUTE_PROTO, ROUTE_TIMESTAMP, Setting,
+    ROUTE_DEDUPE, ROUTE_DESCRIPTOR_SET, ROUTE_KEY, ROUTE_MESSAGE, ROUTE_PROTO, ROUTE_TIMESTAMP,
+    Setting,
 };
 use crate::convert::{Converter, Fields, SchemaError, Source};
 use crate::forward;
@@ -70,11 +71,19 @@ pub fn rehearse(config: &forward::Config) -> Vec<forward::Obstacle> {
 
 /// What is wrong with a route's schema, message or fields, if anything.
 pub fn route(route: &RouteConfig) -> Option<RouteObjection> {
-    let RouteConfig { source, message, key, timestamp, .. } = route;
+    let RouteConfig { source, message, key, timestamp, dedupe, .. } = route;
     let tried = |key, time| Converter::new(source, message, Fields { key, time }).err();
     let (error, field) = match tried(key.as_deref(), None) {
         Some(error) => (error, &ROUTE_KEY),
-        None => (tried(None, timestamp.as_deref())?, &ROUTE_TIMESTAMP),
+        None => {
+            if let Some(error) = tried(None, timestamp.as_deref()) {
+                (error, &ROUTE_TIMESTAMP)
+            } else {
+                let fields = &dedupe.as_ref()?.fields;
+                let converter = Converter::new(source, message, Fields::default()).ok()?;
+                (converter.telling_apart(fields).err()?, &ROUTE_DEDUPE)
+            }
+        }
     };
     let setting = match (&error, source) {
         (SchemaError::UnknownMessage { .. } | SchemaError::Unsupported { .. }, _) => &ROUTE_MESSAGE,

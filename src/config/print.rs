@@ -62,6 +62,7 @@ fn line(out: &mut String, key: &str, value: &Value, from: &str) {
     let _ = writeln!(out, "{key} = {}  # {from}", written(value));
 }
 
+/// As TOML has it.
 fn written(value: &Value) -> String {
     match value {
         Value::Text(text) => toml::Value::from(text.as_str()).to_string(),
@@ -70,6 +71,10 @@ fn written(value: &Value) -> String {
         Value::List(values) => {
             let values: Vec<_> = values.iter().map(written).collect();
             format!("[{}]", values.join(", "))
+        }
+        Value::Table(table) => {
+            let entry = |(name, value): &(String, Value)| format!("{name} = {}", written(value));
+            format!("{{ {} }}", table.iter().map(entry).collect::<Vec<_>>().join(", "))
         }
         Value::Other(kind) => format!("{kind:?}"),
     }

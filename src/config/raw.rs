@@ -239,6 +239,11 @@ fn plain(value: &DeValue<'_>) -> Value {
         DeValue::Array(values) => {
             Value::List(values.iter().map(|value| plain(value.get_ref())).collect())
         }
-        DeValue::Table(_) => Value::Other("a table"),
+        DeValue::Table(table) => {
+            let entries = table.iter();
+            let plain =
+                entries.map(|(key, value)| (key.get_ref().to_string(), plain(value.get_ref())));
+            Value::Table(plain.collect())
+        }
     }
 }

@@ -3,19 +3,20 @@
 //! That two routes have one path is found when the files are merged (`raw.rs`), whether the
 //! message has the key in `parts.rs`.
 
-use super::checking::Checking;
+use super::checking::{Checking, one_of};
 use super::parts;
 use super::problem::Place;
 use super::raw::{RawRoute, Values};
 use super::schema::{
-    BUILT_IN_MESSAGE, ROUTE_DESCRIPTOR_SET, ROUTE_INCLUDE, ROUTE_KEY, ROUTE_MESSAGE, ROUTE_PATH,
-    ROUTE_PROTO, ROUTE_TIMESTAMP, ROUTE_TOPIC, Setting,
+    BUILT_IN_MESSAGE, ROUTE_DEDUPE, ROUTE_DESCRIPTOR_SET, ROUTE_INCLUDE, ROUTE_KEY, ROUTE_MESSAGE,
+    ROUTE_ON_INVALID, ROUTE_PATH, ROUTE_PROTO, ROUTE_TIMESTAMP, ROUTE_TOPIC, Setting,
 };
 use super::value::{self, Value};
 use crate::convert::Source;
-use crate::ingest::RouteConfig;
+use crate::ingest::{Dedupe, OnInvalid, RouteConfig};
 use crate::record::Route;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// What stands for the time of reception.
 const RECEIVED: &str = "received";
@@ -32,6 +33,8 @@ pub fn check(checking: &mut Checking<'_>) -> Vec<RouteConfig> {
             message: text(&ROUTE_MESSAGE),
             key: Some(text(&ROUTE_KEY)),
             timestamp: None,
+            on_invalid: OnInvalid::default(),
+            dedupe: None,
         }];
     }
     raw.routes.iter().filter_map(|route| check_one(checking, route)).collect()
@@ -61,14 +64,33 @@ fn check_one(checking: &mut Checking<'_>, raw: &RawRoute) -> Option<RouteConfig>
     let message = read(&ROUTE_MESSAGE, legal_message);
     let key = read(&ROUTE_KEY, legal_key);
     let timestamp = read(&ROUTE_TIMESTAMP, legal_time);
+    let words = [("reject", Some(OnInvalid::Reject)), ("keep", Some(OnInvalid::Keep))];
+    let at = place(raw, &ROUTE_ON_INVALID);
+    let on_invalid =
+        checking.value(&raw.values, &ROUTE_ON_INVALID, at, |value| one_of(value, &words));
+    let written = raw.values.contains_key(ROUTE_DEDUPE.name);
+    let at = place(raw, &ROUTE_DEDUPE);
+    let dedupe = checking.value(&raw.values, &ROUTE_DEDUPE, at, dedupe);
     let source = source(checking, raw);
+    if written && dedupe.is_none() {
+        return None;
+    }
     let (message, key, source) = (message?, key?, source?);
     // The default key is a field of the built-in message; another message may not have it.
     let key_is_meant = raw.values.contains_key(ROUTE_KEY.name) || message == BUILT_IN_MESSAGE;
     let key = (key_is_meant && !key.is_empty()).then_some(key);
     // No field can be called so where this is not meant: it would have been written as a path.
     let timestamp = timestamp.filter(|path| path != RECEIVED);
-    let route = RouteConfig { path: path?, topic: topic?, source, message, key, timestamp };
+    let route = RouteConfig {
+        path: path?,
+        topic: topic?,
+        source,
+        message,
+        key,
+        timestamp,
+        on_invalid: on_invalid?,
+        dedupe,
+    };
     if let Some(objection) = parts::route(&route) {
         let refused = |_: &Value| Err::<(), _>(objection.says);
         let place = place(raw, objection.setting);
@@ -118,6 +140,38 @@ fn source(checking: &mut Checking<'_>, raw: &RawRoute) -> Option<Source> {
             Err(_) => wrong(&ROUTE_DESCRIPTOR_SET, "takes one file"),
         },
         (None, None) => Some(Source::BuiltIn),
+    }
+}
+
+/// `{ fields = ["device_id", "sequence"], window = "10m" }`.
+fn dedupe(value: &Value) -> Result<Dedupe, String> {
+    let right = || {
+        "it takes { fields = [\"device_id\", \"sequence\"], window = \"10m\" }: fields that tell \
+         messages apart, and how long a repeat is known"
+            .to_owned()
+    };
+    let Value::Table(table) = value else { return Err(right()) };
+    let (mut fields, mut window) = (None, None);
+    for (name, value) in table {
+        match (name.as_str(), value) {
+            ("fields", Value::List(list)) => {
+                let legal = |value: &Value| match value {
+                    Value::Text(text) if identifiers(text) => Some(text.clone()),
+                    _ => None,
+                };
+                fields = list.iter().map(legal).collect::<Option<Vec<_>>>();
+            }
+            ("window", value) => {
+                let range = Duration::from_secs(1)..=Duration::from_hours(24);
+                let of_window = |why| format!("of its window: {why}");
+                window = Some(value::duration(value, &range).map_err(of_window)?);
+            }
+            _ => return Err(right()),
+        }
+    }
+    match (fields, window) {
+        (Some(fields), Some(window)) if !fields.is_empty() => Ok(Dedupe { fields, window }),
+        _ => Err(right()),
     }
 }
 

@@ -119,10 +119,12 @@ pub const ROUTE_INCLUDE: Setting = Setting { name: "route.include", default: Non
 pub const ROUTE_DESCRIPTOR_SET: Setting = Setting { name: "route.descriptor_set", default: None };
 pub const ROUTE_KEY: Setting = Setting::new("route.key", "device_id");
 pub const ROUTE_TIMESTAMP: Setting = Setting::new("route.timestamp", "received");
+pub const ROUTE_ON_INVALID: Setting = Setting::new("route.on_invalid", "reject");
+pub const ROUTE_DEDUPE: Setting = Setting { name: "route.dedupe", default: None };
 
 /// The settings of a `[[route]]`. Together the defaults are the one route that there is
 /// when none is written; a route that is written must name its path and its topic.
-pub const ROUTE_SETTINGS: [&Setting; 8] = [
+pub const ROUTE_SETTINGS: [&Setting; 10] = [
     &ROUTE_PATH,
     &ROUTE_TOPIC,
     &ROUTE_MESSAGE,
@@ -131,6 +133,8 @@ pub const ROUTE_SETTINGS: [&Setting; 8] = [
     &ROUTE_DESCRIPTOR_SET,
     &ROUTE_KEY,
     &ROUTE_TIMESTAMP,
+    &ROUTE_ON_INVALID,
+    &ROUTE_DEDUPE,
 ];
 
 /// The tables, in the order in which they are printed.

@@ -19,7 +19,9 @@ pub enum Value {
     Flag(bool),
     /// Several in brackets.
     List(Vec<Value>),
-    /// What no setting takes, by its name: `an array`.
+    /// Names and values, as they stand in it.
+    Table(Vec<(String, Value)>),
+    /// What no setting takes, by its name: `a date or time`.
     Other(&'static str),
 }
 
@@ -38,6 +40,7 @@ impl fmt::Display for Value {
                 let shown: Vec<_> = values.iter().map(Self::to_string).collect();
                 write!(f, "[{}]", shown.join(", "))
             }
+            Self::Table(_) => f.write_str("a table"),
             Self::Other(kind) => f.write_str(kind),
         }
     }

@@ -50,6 +50,46 @@ const FIELDS: [(&str, Field); 16] = [
     ("battery_voltage", Field::BatteryVoltage),
 ];
 
+/// Whether a field of a message is set.
+pub(super) type IsSet = fn(&RealtimeGps) -> bool;
+
+/// For every field of the schema, by its name, whether it is set.
+const ARE_SET: [(&str, IsSet); 18] = [
+    ("device_id", |m| !m.device_id.is_empty()),
+    ("fix_time", |m| m.fix_time.is_some()),
+    ("latitude", |m| m.latitude.is_some()),
+    ("longitude", |m| m.longitude.is_some()),
+    ("altitude", |m| m.altitude.is_some()),
+    ("speed", |m| m.speed.is_some()),
+    ("heading", |m| m.heading.is_some()),
+    ("horizontal_accuracy", |m| m.horizontal_accuracy.is_some()),
+    ("hdop", |m| m.hdop.is_some()),
+    ("satellites", |m| m.satellites.is_some()),
+    ("fix_type", |m| m.fix_type != 0),
+    ("ignition", |m| m.ignition.is_some()),
+    ("odometer", |m| m.odometer.is_some()),
+    ("event", |m| m.event != 0),
+    ("sequence", |m| m.sequence != 0),
+    ("vehicle_id", |m| !m.vehicle_id.is_empty()),
+    ("battery_voltage", |m| m.battery_voltage.is_some()),
+    ("attributes", |m| !m.attributes.is_empty()),
+];
+
+/// Whether the field called `name` is set.
+pub(super) fn is_set(name: &str) -> Result<IsSet, SchemaError> {
+    match ARE_SET.iter().find(|(known, _)| *known == name) {
+        Some((_, is_set)) => Ok(*is_set),
+        None => Err(unknown(name, ARE_SET.iter().map(|(known, _)| *known))),
+    }
+}
+
+/// There is no field called `name`, but perhaps one of these was meant.
+fn unknown(name: &str, known: impl Iterator<Item = &'static str>) -> SchemaError {
+    let nearest = known.min_by_key(|known| strsim::damerau_levenshtein(known, name));
+    let nearest = nearest.unwrap_or_default().to_owned();
+    SchemaError::UnknownField { message: MESSAGE.to_owned(), found: name.to_owned(), nearest }
+}
+
 /// The fields that hold more than one value, and what they are.
 const COMPOSITES: [(&str, &str); 2] = [(TIME, "a message"), ("attributes", "a map")];
 
@@ -81,11 +121,7 @@ impl Field {
         if let Some((_, kind)) = COMPOSITES.iter().find(|(known, _)| *known == name) {
             return Err(wrong(name, kind, "a single value (a number, a text, an enum)"));
         }
-        let near = |known: &str| strsim::damerau_levenshtein(known, name);
-        let nearest = FIELDS.iter().map(|(known, _)| *known).min_by_key(|known| near(known));
-        let nearest = nearest.unwrap_or_default().to_owned();
-        let message = MESSAGE.to_owned();
-        Err(SchemaError::UnknownField { message, found: name.to_owned(), nearest })
+        Err(unknown(name, FIELDS.iter().map(|(known, _)| *known)))
     }
 
     /// The field's value as a key; `None` when it is unset. Takes texts out of the message.
@@ -144,6 +180,7 @@ pub(super) fn convert(
     bytes: &[u8],
     key: Option<Field>,
     time: bool,
+    apart: &[IsSet],
     json: &mut Vec<u8>,
 ) -> Result<Converted, ConvertError> {
     let mut message = RealtimeGps::decode(bytes).map_err(|error| ConvertError::Malformed {
@@ -153,7 +190,9 @@ pub(super) fn convert(
     check::check(&message)?;
     write(&message, json);
     let time = message.fix_time.filter(|_| time);
-    Ok(Converted { key: key.and_then(|key| key.take(&mut message)), time, unknown_fields: 0 })
+    let apart = !apart.is_empty() && apart.iter().all(|is_set| is_set(&message));
+    let key = key.and_then(|key| key.take(&mut message));
+    Ok(Converted { key, time, apart, unknown_fields: 0 })
 }
 
 /// What stands before a value: the comma, the name and the colon.

@@ -50,7 +50,7 @@ pub struct Converter {
 #[derive(Debug)]
 enum Way {
     /// By the code that was generated for the built-in message.
-    BuiltIn { key: Option<builtin::Field>, time: bool },
+    BuiltIn { key: Option<builtin::Field>, time: bool, apart: Vec<builtin::IsSet> },
     /// By tables that were made of its schema at the start.
     Own(Box<Own>),
 }
@@ -72,6 +72,8 @@ pub struct Converted {
     pub key: Option<Vec<u8>>,
     /// The event time, likewise.
     pub time: Option<Timestamp>,
+    /// There are fields that [tell messages apart](Converter::telling_apart), and all are set.
+    pub apart: bool,
     /// Fields that the schema does not know, and that are left out. Of the built-in message they are not
     /// counted.
     pub unknown_fields: u64,
@@ -111,9 +113,22 @@ impl Converter {
             None => Way::BuiltIn {
                 key: fields.key.map(builtin::Field::named).transpose()?,
                 time: fields.time.map(builtin::time).transpose()?.is_some(),
+                apart: Vec::new(),
             },
         };
         Ok(Self { way })
+    }
+
+    /// The same where messages that have all of these fields, by their paths, are told apart by them: no
+    /// device means two different ones that are the same.
+    pub fn telling_apart(mut self, fields: &[String]) -> Result<Self, SchemaError> {
+        match &mut self.way {
+            Way::BuiltIn { apart, .. } => {
+                *apart = fields.iter().map(|it| builtin::is_set(it)).collect::<Result<_, _>>()?;
+            }
+            Way::Own(own) => own.telling_apart(fields)?,
+        }
+        Ok(self)
     }
 
     /// Appends the JSON of `message` to `json`, without a line end.
@@ -121,7 +136,9 @@ impl Converter {
     /// After an error nothing was appended.
     pub fn convert(&self, message: &[u8], json: &mut Vec<u8>) -> Result<Converted, ConvertError> {
         match &self.way {
-            Way::BuiltIn { key, time } => builtin::convert(message, *key, *time, json),
+            Way::BuiltIn { key, time, apart } => {
+                builtin::convert(message, *key, *time, apart, json)
+            }
             Way::Own(own) => own.convert(message, json),
         }
     }

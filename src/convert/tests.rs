@@ -58,12 +58,15 @@ fn a_full_message_gives_this_line() {
 
 #[test]
 fn bytes_from_another_encoder_give_the_same_json() {
-    // device_id "t-1", latitude 0 as a set double, an unknown field 99, sequence 300,
+    // device_id "t-1", latitude and longitude 0 as set doubles, an unknown field 99, sequence 300,
     // and attributes a -> 1, written by hand from the wire format.
-    let bytes = b"\x0a\x03t-1\x19\0\0\0\0\0\0\0\0\x98\x06\x07\x78\xac\x02\
+    let bytes = b"\x0a\x03t-1\x19\0\0\0\0\0\0\0\0\x21\0\0\0\0\0\0\0\0\x98\x06\x07\x78\xac\x02\
                   \x92\x01\x06\x0a\x01a\x12\x011";
     let (json, key) = converted(bytes).unwrap();
-    let expected = r#"{"deviceId":"t-1","latitude":0,"sequence":"300","attributes":{"a":"1"}}"#;
+    let expected = concat!(
+        r#"{"deviceId":"t-1","latitude":0,"longitude":0,"sequence":"300","#,
+        r#""attributes":{"a":"1"}}"#
+    );
     assert_eq!(json, expected);
     assert_eq!(key.as_deref(), Some(b"t-1".as_slice()));
 }
@@ -75,6 +78,7 @@ fn unset_fields_are_left_out_and_a_zero_that_was_measured_is_not() {
     let zero = RealtimeGps {
         fix_time: Some(Timestamp::default()),
         latitude: Some(0.0),
+        longitude: Some(0.0),
         speed: Some(0.0),
         satellites: Some(0),
         ignition: Some(false),
@@ -82,8 +86,8 @@ fn unset_fields_are_left_out_and_a_zero_that_was_measured_is_not() {
         ..unset
     };
     let expected = concat!(
-        r#"{"deviceId":"t","fixTime":"1970-01-01T00:00:00Z","latitude":0,"speed":0,"#,
-        r#""satellites":0,"ignition":false,"odometer":"0"}"#
+        r#"{"deviceId":"t","fixTime":"1970-01-01T00:00:00Z","latitude":0,"longitude":0,"#,
+        r#""speed":0,"satellites":0,"ignition":false,"odometer":"0"}"#
     );
     assert_eq!(line(&zero), expected);
 }
@@ -225,12 +229,9 @@ fn the_line_is_appended_to_what_is_there() {
 /// Any message that the checks let through.
 fn message() -> impl Strategy<Value = RealtimeGps> {
     let texts = ("\\PC{1,60}", any::<String>(), prop::collection::btree_map(".{0,9}", ".*", 0..4));
-    let time = prop::option::of((-62_135_596_800..=253_402_300_799_i64, 0..1_000_000_000_i32));
-    let position = (
-        prop::option::of(-90.0..=90.0),
-        prop::option::of(-180.0..=180.0),
-        prop::option::of(any::<f64>()),
-    );
+    let time = prop::option::of((-86_400..=4_294_967_295_i64, 0..1_000_000_000_i32));
+    let position =
+        (prop::option::of((-90.0..=90.0, -180.0..=180.0)), prop::option::of(any::<f64>()));
     let floats = prop::collection::vec(prop::option::of(0.0_f32..1e9), 4);
     let heading = prop::option::of(0.0_f32..=360.0);
     let integers =
@@ -242,9 +243,9 @@ fn message() -> impl Strategy<Value = RealtimeGps> {
             vehicle_id: texts.1,
             attributes: texts.2,
             fix_time: time.map(|(seconds, nanos)| Timestamp { seconds, nanos }),
-            latitude: position.0,
-            longitude: position.1,
-            altitude: position.2,
+            latitude: position.0.map(|(latitude, _)| latitude),
+            longitude: position.0.map(|(_, longitude)| longitude),
+            altitude: position.1,
             speed: floats[0],
             horizontal_accuracy: floats[1],
             hdop: floats[2],
@@ -366,4 +367,26 @@ fn json_members(message: &RealtimeGps) -> usize {
     .into_iter()
     .filter(|set| *set)
     .count()
+}
+
+#[test]
+fn messages_are_told_apart_by_fields_that_are_all_set() {
+    let apart = |fields: &[&str], message: &RealtimeGps| {
+        let fields: Vec<_> = fields.iter().map(|field| (*field).to_owned()).collect();
+        let ours = Converter::built_in(Some("device_id")).unwrap();
+        let ours = ours.telling_apart(&fields).unwrap();
+        let found = ours.convert(&message.encode_to_vec(), &mut Vec::new()).unwrap();
+        assert_eq!(found.key.as_deref(), Some(message.device_id.as_bytes()));
+        found.apart
+    };
+    let all = schema_fields();
+    assert!(apart(&all, &full()) && !apart(&[], &full()));
+    let bare = RealtimeGps { device_id: "t".into(), ..RealtimeGps::default() };
+    assert!(apart(&["device_id"], &bare));
+    for field in all.into_iter().filter(|field| *field != "device_id") {
+        assert!(apart(&[field], &full()), "{field}");
+        assert!(!apart(&["device_id", field], &bare), "{field}");
+    }
+    let error = Converter::built_in(None).unwrap().telling_apart(&["secuence".to_owned()]);
+    assert!(error.unwrap_err().to_string().ends_with("did you mean \"sequence\"?"));
 }

@@ -273,6 +273,13 @@ fn append(writer: &SpoolWriter, found: &Found) -> Result<Option<Append>, Refused
     let letter = read(found).map_err(|error| Refused::Letter(error.to_string()))?;
     let Some(letter) = letter else { return Ok(None) };
     let record = letter.record();
+    if let Some(why) = record.invalid() {
+        return Err(Refused::Letter(format!(
+            "{}: it is no message, and Kafka is never offered it: {why}; export it, post what it \
+             should have been, and drop it",
+            found.name.place
+        )));
+    }
     let headers = record.owned_headers();
     let copy = record.copy(&headers);
     let deadline = Instant::now() + PATIENCE;

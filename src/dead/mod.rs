@@ -28,8 +28,8 @@ mod store;
 
 pub use leave::{Left, drop_letters, recover, send_again};
 pub use letter::{Letter, Name, Unreadable};
-pub use look::{Found, LookError, list, list_all, read};
-pub use store::{Config, KeepError, Store};
+pub use look::{Found, LookError, counted, list, list_all, read};
+pub use store::{Config, KeepError, MOST, Store};
 
 use std::path::{Path, PathBuf};
 

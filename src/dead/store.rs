@@ -16,7 +16,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// Letters at once, at most, however small.
-const MOST: usize = 16_384;
+pub const MOST: usize = 16_384;
 /// The end of the name of a letter that is not finished.
 const UNFINISHED: &str = ".new";
 

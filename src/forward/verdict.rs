@@ -66,6 +66,9 @@ pub enum Failure {
     TooLarge,
     #[error("the broker calls it invalid ({0}); look for the reason in the broker's log")]
     Invalid(String),
+    /// It is none of Kafka's business: it was kept to be looked at.
+    #[error("it is no message ({0})")]
+    NoMessage(String),
     #[error(
         "the broker refuses its timestamp; compare this box's clock with the broker's, and the \
          topic's message.timestamp settings"
@@ -105,7 +108,9 @@ impl Failure {
                 Verdict::Resend
             }
             Self::Fatal(_) | Self::Fenced => Verdict::Rebuild,
-            Self::TooLarge | Self::Invalid(_) | Self::BadTimestamp => Verdict::DeadLetter,
+            Self::TooLarge | Self::Invalid(_) | Self::NoMessage(_) | Self::BadTimestamp => {
+                Verdict::DeadLetter
+            }
             Self::UnknownTopic | Self::TopicDenied => Verdict::Hold,
             Self::ClusterDenied
             | Self::LoginRefused
@@ -150,6 +155,7 @@ impl Failure {
             | Self::Fatal(_)
             | Self::TooLarge
             | Self::Invalid(_)
+            | Self::NoMessage(_)
             | Self::TooFewReplicas
             | Self::Fenced
             | Self::TransactionTooLong

@@ -11,7 +11,6 @@
 use super::body;
 use super::framing::{Frame, Framing, NoLength};
 use super::problem::{Problem, Reason};
-use crate::record::RecordId;
 use crate::spool::AppendError;
 use futures_util::FutureExt as _;
 use futures_util::future::{Fuse, FusedFuture as _};
@@ -61,14 +60,14 @@ pub(super) struct Report {
 
 /// Keeps what it can of a batch, until `given_up` says why it is to break off. `append` converts a
 /// message and hands it to the spool; it gives what to wait for, and how many bytes wait.
-pub(super) async fn keep<A>(
+pub(super) async fn keep<A, T>(
     body: impl AsyncRead,
     limits: Limits,
     given_up: impl Future<Output = Problem>,
     append: impl FnMut(&[u8]) -> Result<(A, usize), Problem>,
 ) -> Report
 where
-    A: Future<Output = Result<RecordId, AppendError>>,
+    A: Future<Output = Result<T, AppendError>>,
 {
     let (mut body, mut given_up) = (pin!(body), pin!(given_up.fuse()));
     let report = Report::default();
@@ -122,9 +121,9 @@ struct Work<'a, A, F, G: Future> {
     report: Report,
 }
 
-impl<A, F, G> Work<'_, A, F, G>
+impl<A, F, G, T> Work<'_, A, F, G>
 where
-    A: Future<Output = Result<RecordId, AppendError>>,
+    A: Future<Output = Result<T, AppendError>>,
     F: FnMut(&[u8]) -> Result<(A, usize), Problem>,
     G: Future<Output = Problem>,
 {
@@ -209,7 +208,7 @@ where
         self.report.broken.clone().map_or(Ok(()), Err)
     }
 
-    async fn unless_given_up<T>(&mut self, what: impl Future<Output = T>) -> Result<T, Problem> {
+    async fn unless_given_up<D>(&mut self, what: impl Future<Output = D>) -> Result<D, Problem> {
         tokio::select! {
             biased;
             why = self.given_up.as_mut() => Err(why),

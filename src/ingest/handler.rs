@@ -8,19 +8,22 @@ use super::admit::{Admitted, Form, Headers, Limits};
 use super::batch;
 use super::body;
 use super::door::{Client, Door};
+use super::keeping::Keeping;
 use super::problem::{Problem, Reason};
-use super::stats::Stats;
+use super::stats::{Kind, Stats};
 use super::turns::Turns;
-use super::{BindError, RouteConfig};
-use crate::convert::{Converter, Fields, Timestamp};
-use crate::record::{Millis, NewRecord, Reception, Route};
-use crate::spool::{Append, SpoolWriter};
+use super::{BindError, OnInvalid, RouteConfig};
+use crate::convert::{ConvertError, Converter, Fields, Timestamp};
+use crate::record::{INVALID, Millis, NewRecord, Reception, Route};
+use crate::repeats::{self, Repeats};
+use crate::spool::{Append, AppendError, SpoolWriter};
 use bytes::Buf;
 use futures_util::Stream;
 use std::cell::RefCell;
 use std::fmt::Display;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::io::StreamReader;
@@ -36,6 +39,9 @@ const BUILT: Millis = match i64::from_str_radix(env!("WAYSTATION_BUILD_SECONDS")
 /// The buffer of a conversion is kept from one request to the next up to this many bytes.
 const KEPT_BUFFER: usize = 256 * 1024;
 
+/// Characters of the reason that is kept with what is no message.
+const LONGEST_REASON: usize = 500;
+
 thread_local! {
     static JSON: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
@@ -45,14 +51,23 @@ thread_local! {
 pub(super) struct Endpoint {
     pub route: Arc<Route>,
     converter: Converter,
+    on_invalid: OnInvalid,
+    /// For how long a repeat is known, where that is wanted.
+    pub window: Option<Duration>,
 }
 
 impl Endpoint {
     pub(super) fn new(config: RouteConfig) -> Result<Self, BindError> {
-        let RouteConfig { path, topic, source, message, key, timestamp } = config;
+        let RouteConfig { path, topic, source, message, key, timestamp, on_invalid, dedupe } =
+            config;
         let fields = Fields { key: key.as_deref(), time: timestamp.as_deref() };
-        match Converter::new(&source, &message, fields) {
-            Ok(converter) => Ok(Self { route: Arc::new(Route { path, topic }), converter }),
+        let (apart, window) = dedupe.map(|it| (it.fields, it.window)).unzip();
+        let converter = Converter::new(&source, &message, fields);
+        match converter.and_then(|it| it.telling_apart(&apart.unwrap_or_default())) {
+            Ok(converter) => {
+                let route = Arc::new(Route { path, topic });
+                Ok(Self { route, converter, on_invalid, window })
+            }
             Err(source) => Err(BindError::Route { path, source }),
         }
     }
@@ -70,6 +85,9 @@ pub(super) struct Handler {
     pub stopping: watch::Sender<bool>,
     /// Bytes of JSON that may wait to be durable, of one batch.
     pub waiting: usize,
+    pub keeping: Keeping,
+    /// Where a route wants it.
+    pub repeats: Option<Repeats>,
     pub writer: SpoolWriter,
     pub stats: Arc<Stats>,
 }
@@ -128,11 +146,10 @@ impl Handler {
         started: Instant,
     ) -> Result<Response, Problem> {
         let message = body::read(body, headers.encoding(), self.limits.message, started).await?;
-        let (append, _) = self.append(&self.endpoints[place], &message)?;
+        let (taken, _) = self.append(&self.endpoints[place], &message)?;
         // The body's buffer belongs to the connection again while the disk works.
         drop(message);
-        append.await?;
-        self.stats.count_accepted(place, 1);
+        self.settle(place, taken).await?;
         Ok(warp::reply().into_response())
     }
 
@@ -170,14 +187,9 @@ impl Handler {
         };
         let endpoint = &self.endpoints[place];
         let append = |message: &[u8]| {
-            let (append, bytes) = self.append(endpoint, message)?;
-            // As it becomes durable: a batch may take long, and its client go away.
-            let counted = async move {
-                let kept = append.await;
-                self.stats.count_accepted(place, kept.is_ok().into());
-                kept
-            };
-            Ok((counted, bytes))
+            let (taken, bytes) = self.append(endpoint, message)?;
+            // Counted as it becomes durable: a batch may take long, and its client go away.
+            Ok((self.settle(place, taken), bytes))
         };
         let report = batch::keep(body, limits, given_up, append).await;
         for (_, problem) in &report.rejected {
@@ -193,26 +205,103 @@ impl Handler {
         Problem::new(Reason::Stopping, "the service is stopping")
     }
 
-    /// Converts the message and hands it to the spool; gives how long its JSON is.
-    fn append(&self, endpoint: &Endpoint, message: &[u8]) -> Result<(Append, usize), Problem> {
+    /// Converts the message and hands it to the spool; gives how many bytes wait.
+    fn append(&self, endpoint: &Endpoint, message: &[u8]) -> Result<(Taken, usize), Problem> {
         JSON.with_borrow_mut(|json| {
             json.clear();
             json.shrink_to(KEPT_BUFFER);
-            let converted = endpoint.converter.convert(message, json)?;
-            self.stats.count_unknown_fields(converted.unknown_fields);
-            let received = reception(Millis::now());
-            let record = NewRecord {
-                route: &endpoint.route,
-                key: converted.key.as_deref(),
-                timestamp: converted.time.map_or(received.at, millis),
-                received,
-                headers: &[],
-                value: json,
-                origin: None,
+            let converted = match endpoint.converter.convert(message, json) {
+                Ok(converted) => converted,
+                Err(error @ (ConvertError::Malformed { .. } | ConvertError::Invalid { .. }))
+                    if endpoint.on_invalid == OnInvalid::Keep =>
+                {
+                    return self.append_invalid(endpoint, message, error);
+                }
+                Err(error) => return Err(error.into()),
             };
-            Ok((self.writer.append(&record)?, json.len()))
+            self.stats.count_unknown_fields(converted.unknown_fields);
+            let (key, time) = (converted.key.as_deref(), converted.time.map(millis));
+            let put = || self.put(endpoint, key, time, &[], json);
+            let taken = match (&self.repeats, endpoint.window) {
+                (Some(repeats), Some(window)) if converted.apart => {
+                    match repeats.append(&endpoint.route, json, window, put)? {
+                        repeats::Taken::New(append) => Taken::new(append, Kind::Message),
+                        repeats::Taken::Waiting(append) => Taken::new(append, Kind::Repeat),
+                        repeats::Taken::Repeat => Taken { append: None, kind: Kind::Repeat },
+                    }
+                }
+                _ => Taken::new(put()?, Kind::Message),
+            };
+            Ok((taken, json.len()))
         })
     }
+
+    /// Hands what is no message to the spool as it came, marked, so that it becomes a dead letter. Where
+    /// there is no room for one it is refused.
+    fn append_invalid(
+        &self,
+        endpoint: &Endpoint,
+        message: &[u8],
+        why: ConvertError,
+    ) -> Result<(Taken, usize), Problem> {
+        let mark = [(INVALID.to_owned(), one_line(&why.to_string()).into_bytes())];
+        let put = || self.put(endpoint, None, None, &mark, message);
+        match self.keeping.append(message.len(), put)? {
+            Some(append) => Ok((Taken::new(append, Kind::Invalid), message.len())),
+            None => Err(why.into()),
+        }
+    }
+
+    fn put(
+        &self,
+        endpoint: &Endpoint,
+        key: Option<&[u8]>,
+        time: Option<Millis>,
+        headers: &[(String, Vec<u8>)],
+        value: &[u8],
+    ) -> Result<Append, AppendError> {
+        let received = reception(Millis::now());
+        let (route, timestamp) = (&endpoint.route, time.unwrap_or(received.at));
+        self.writer.append(&NewRecord {
+            route,
+            key,
+            timestamp,
+            received,
+            headers,
+            value,
+            origin: None,
+        })
+    }
+
+    /// Waits until it is durable, and counts it.
+    async fn settle(&self, place: usize, taken: Taken) -> Result<(), AppendError> {
+        if let Some(append) = taken.append {
+            append.await?;
+        }
+        self.stats.count(place, taken.kind);
+        if let Some(repeats) = &self.repeats {
+            repeats.note();
+        }
+        Ok(())
+    }
+}
+
+/// A message that was taken.
+struct Taken {
+    /// What to wait for; `None`: it is durable.
+    append: Option<Append>,
+    kind: Kind,
+}
+
+impl Taken {
+    fn new(append: Append, kind: Kind) -> Self {
+        Self { append: Some(append), kind }
+    }
+}
+
+/// The reason as a header has it: on one line, and not for ever.
+fn one_line(why: &str) -> String {
+    why.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST_REASON).collect()
 }
 
 /// An event's time as Kafka counts it.

@@ -15,6 +15,7 @@
 //! - `batch.rs`: many messages in one body; `framing.rs`: where each of them ends; `turns.rs`: whose is read
 //! - `body.rs`: reading a body under limits
 //! - `encoding.rs`: undoing its compression, under the same
+//! - `keeping.rs`: whether what is no message can be kept
 //! - `problem.rs`: the refusals
 //! - `files.rs`: files that the configuration names; `reload.rs`: those that are read again
 //!   `rehearse.rs`: what is wrong with them before the start
@@ -28,6 +29,7 @@ mod encoding;
 mod files;
 mod framing;
 mod handler;
+mod keeping;
 mod linger;
 mod listener;
 mod problem;
@@ -49,10 +51,12 @@ mod watched;
 
 pub use files::Fault;
 pub use problem::Reason;
-pub use stats::Stats;
+pub use stats::{Stats, Taken};
 pub use tokens::{NewToken, new_token};
 
 use crate::convert::{SchemaError, Source};
+use crate::dead;
+use crate::repeats::{self, Repeats};
 use crate::spool::SpoolWriter;
 use admit::{ContentType, Headers};
 use door::{Client, Door, Introduced};
@@ -62,6 +66,7 @@ use hyper::Request;
 use hyper::body::Incoming;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::service::TowerToHyperService;
+use keeping::Keeping;
 use problem::Problem;
 use reload::{Current, Look};
 use std::convert::Infallible;
@@ -110,6 +115,8 @@ pub struct Config {
     pub max_requests_per_address: Option<NonZeroU32>,
     pub max_requests_per_token: Option<NonZeroU32>,
     pub routes: Vec<RouteConfig>,
+    /// The bounds of the dead letters, for routes that keep what is no message.
+    pub letters: dead::Config,
 }
 
 /// One `[[route]]`.
@@ -125,6 +132,28 @@ pub struct RouteConfig {
     pub key: Option<String>,
     /// The path of the field whose value is the Kafka timestamp; `None`: the time of reception.
     pub timestamp: Option<String>,
+    pub on_invalid: OnInvalid,
+    /// What a device sends twice is kept once.
+    pub dedupe: Option<Dedupe>,
+}
+
+/// Which messages may be repeats.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dedupe {
+    /// Of a message that lacks one of these nobody knows whether it is a repeat.
+    pub fields: Vec<String>,
+    /// For how long.
+    pub window: Duration,
+}
+
+/// What becomes of a body that is not the message, or says something impossible.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnInvalid {
+    /// It is answered 400 or 422.
+    #[default]
+    Reject,
+    /// It is answered 200 once it is durable, and becomes a dead letter.
+    Keep,
 }
 
 /// Why ingest could not be built.
@@ -168,6 +197,11 @@ impl Server {
         let endpoints: Vec<_> =
             config.routes.into_iter().map(Endpoint::new).collect::<Result<_, _>>()?;
         let stats = Arc::new(Stats::new(endpoints.iter().map(|e| Arc::clone(&e.route))));
+        let window = endpoints.iter().filter_map(|endpoint| endpoint.window).max();
+        let repeats = window.map(|window| Repeats::open(&writer, window));
+        if repeats.is_none() {
+            repeats::forget(writer.dir());
+        }
 
         let failed = |source| BindError::Listen { address: config.listen, source };
         let listener = listen(config.listen).map_err(failed)?;
@@ -191,6 +225,8 @@ impl Server {
             stopping: watch::Sender::new(false),
             // So that there is room for single messages, however many batches there are.
             waiting: writer.max_pending() / 4 / batch::AT_ONCE,
+            keeping: Keeping::new(writer.clone(), config.letters),
+            repeats,
             writer,
             stats: Arc::clone(&stats),
         };

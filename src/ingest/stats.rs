@@ -39,7 +39,7 @@ impl Closed {
 /// The counters of one [`Server`](super::Server).
 #[derive(Debug)]
 pub struct Stats {
-    routes: Vec<(Arc<Route>, AtomicU64)>,
+    routes: Vec<(Arc<Route>, Counts)>,
     rejected: [AtomicU64; Reason::ALL.len()],
     requests: Histogram,
     connections: AtomicU64,
@@ -48,10 +48,40 @@ pub struct Stats {
     closed: [AtomicU64; Closed::ALL.len()],
 }
 
+/// What became of the messages of one route.
+#[derive(Debug, Default)]
+struct Counts {
+    accepted: AtomicU64,
+    invalid: AtomicU64,
+    repeated: AtomicU64,
+}
+
+/// What a message was that was answered as kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A new one.
+    Message,
+    /// None, kept as a dead letter.
+    Invalid,
+    /// One that had been kept before.
+    Repeat,
+}
+
+/// The same for whoever looks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// Answered as kept.
+    pub accepted: u64,
+    /// Of those, kept as dead letters because they are no messages.
+    pub invalid: u64,
+    /// Answered as kept because they had been kept before; none of the accepted.
+    pub repeated: u64,
+}
+
 impl Stats {
     pub(super) fn new(routes: impl Iterator<Item = Arc<Route>>) -> Self {
         Self {
-            routes: routes.map(|route| (route, AtomicU64::new(0))).collect(),
+            routes: routes.map(|route| (route, Counts::default())).collect(),
             rejected: std::array::from_fn(|_| AtomicU64::new(0)),
             requests: Histogram::default(),
             connections: AtomicU64::new(0),
@@ -61,9 +91,14 @@ impl Stats {
         }
     }
 
-    /// Records answered as kept, by route, in the order of the configuration.
-    pub fn accepted(&self) -> impl Iterator<Item = (&Arc<Route>, u64)> {
-        self.routes.iter().map(|(route, count)| (route, count.load(Relaxed)))
+    /// What was answered as kept, by route, in the order of the configuration.
+    pub fn taken(&self) -> impl Iterator<Item = (&Arc<Route>, Taken)> {
+        self.routes.iter().map(|(route, counts)| {
+            let Counts { accepted, invalid, repeated } = counts;
+            let [accepted, invalid, repeated] =
+                [accepted, invalid, repeated].map(|count| count.load(Relaxed));
+            (route, Taken { accepted, invalid, repeated })
+        })
     }
 
     /// Requests, and messages of batches, that were refused, by the reason's short name (`malformed`, `too_large` ...); every
@@ -113,10 +148,17 @@ impl Stats {
         self.closed[why as usize].fetch_add(1, Relaxed);
     }
 
-    /// So many more records of the route at this place were kept, and that answer is decided.
-    pub(super) fn count_accepted(&self, route: usize, records: u64) {
-        if let Some((_, count)) = self.routes.get(route) {
-            count.fetch_add(records, Relaxed);
+    /// One more message of the route at this place is answered as kept.
+    pub(super) fn count(&self, route: usize, kind: Kind) {
+        let Some((_, counts)) = self.routes.get(route) else { return };
+        let Counts { accepted, invalid, repeated } = counts;
+        let counted = match kind {
+            Kind::Message => &[accepted][..],
+            Kind::Invalid => &[accepted, invalid],
+            Kind::Repeat => &[repeated],
+        };
+        for count in counted {
+            count.fetch_add(1, Relaxed);
         }
     }
 

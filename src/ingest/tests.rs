@@ -44,6 +44,7 @@ fn defaults() -> Config {
         max_requests_per_address: None,
         max_requests_per_token: None,
         routes: vec![route("/endpoint", "test", Some("device_id"))],
+        letters: dead::Config::default(),
     }
 }
 
@@ -79,6 +80,8 @@ fn route(path: &str, topic: &str, key: Option<&str>) -> RouteConfig {
         message: MESSAGE.into(),
         key: key.map(Into::into),
         timestamp: None,
+        on_invalid: OnInvalid::Reject,
+        dedupe: None,
     }
 }
 
@@ -93,7 +96,7 @@ impl Running {
     }
 
     fn accepted(&self) -> u64 {
-        self.stats.accepted().map(|(_, count)| count).sum()
+        self.stats.taken().map(|(_, taken)| taken.accepted).sum()
     }
 
     /// Stops ingest, then the spool; gives what was kept.
@@ -137,7 +140,7 @@ impl From<&Record<'_>> for Kept {
 
 fn message(change: impl FnOnce(&mut RealtimeGps)) -> Vec<u8> {
     let mut message =
-        RealtimeGps { device_id: "t-1".into(), latitude: Some(0.0), ..RealtimeGps::default() };
+        RealtimeGps { device_id: "t-1".into(), altitude: Some(0.0), ..RealtimeGps::default() };
     change(&mut message);
     message.encode_to_vec()
 }
@@ -180,7 +183,7 @@ async fn a_message_that_was_answered_with_200_stands_in_the_spool() {
         assert!(record.received.clock_synchronised);
         found.push((record.topic, record.key, record.value));
     }
-    let json = |id: &str| format!(r#"{{"deviceId":"{id}","latitude":0}}"#);
+    let json = |id: &str| format!(r#"{{"deviceId":"{id}","altitude":0}}"#);
     let expected = [
         ("test".to_owned(), Some("t-1".to_owned()), json("t-1")),
         ("vans".to_owned(), None, json("t-2")),

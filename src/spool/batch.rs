@@ -30,6 +30,19 @@ pub struct Append {
     slot: Option<usize>,
 }
 
+impl Append {
+    /// A second promise of the same record.
+    pub fn again(&self) -> Self {
+        Self { ticket: self.ticket.clone(), place: self.place, slot: None }
+    }
+
+    /// What it resolves to, once that is known.
+    pub fn outcome(&self) -> Option<Result<RecordId, AppendError>> {
+        let outcome = self.ticket.outcome.get()?.clone();
+        Some(outcome.map(|(epoch, first)| RecordId { epoch, sequence: first.plus(self.place) }))
+    }
+}
+
 impl Future for Append {
     type Output = Result<RecordId, AppendError>;
 
@@ -49,10 +62,7 @@ impl Future for Append {
             }
         }
         // Checked twice above: it is set.
-        let outcome = this.ticket.outcome.get().cloned().unwrap_or(Err(AppendError::Closing));
-        Poll::Ready(
-            outcome.map(|(epoch, first)| RecordId { epoch, sequence: first.plus(this.place) }),
-        )
+        Poll::Ready(this.outcome().unwrap_or(Err(AppendError::Closing)))
     }
 }
 

@@ -5,6 +5,7 @@
 //! progress    see progress.rs
 //! seg-*/      see segment.rs
 //! dead/       records that Kafka can never take: not the spool's, see src/dead/
+//! repeats     which messages were seen, and repeats.old: not the spool's, see src/repeats/
 //! held/       records of topics that Kafka refuses, a spool each: see held.rs
 //! .trash/     on its way out: emptied at the next start if a crash comes between
 //! quarantine/ damaged segments, kept for inspection: see aside.rs

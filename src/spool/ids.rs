@@ -1,7 +1,22 @@
 //! What tells one spool, one start and one life of the machine from another.
 
+use super::SpoolWriter;
+use super::mutex::lock;
 use crate::record::Millis;
 use std::fs;
+use std::path::Path;
+
+impl SpoolWriter {
+    /// The spool's directory.
+    pub fn dir(&self) -> &Path {
+        &self.owner.shared.config.dir
+    }
+
+    /// The spool's id, for as long as it exists.
+    pub fn spool_id(&self) -> [u8; 16] {
+        lock(&self.owner.shared.books).progress.spool_id
+    }
+}
 
 /// Fills `bytes` from the kernel's random source.
 pub fn random(bytes: &mut [u8]) {

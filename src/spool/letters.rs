@@ -39,6 +39,11 @@ impl SpoolWriter {
         self.owner.shared.published()
     }
 
+    /// Whether the record has left the spool for good: delivered, or in another way.
+    pub fn is_done_with(&self, at: Sequence) -> bool {
+        self.owner.shared.is_done_with(at)
+    }
+
     pub fn unfinished(&self) -> Unfinished {
         let progress = &lock(&self.owner.shared.books).progress;
         Unfinished { leaving: progress.leaving().to_vec(), again_from: progress.again_from() }

@@ -53,6 +53,8 @@ pub(crate) fn snapshot() -> Snapshot {
             path: "/endpoint".to_owned(),
             topic: "test".to_owned(),
             accepted: 18_412_007,
+            invalid: 0,
+            repeated: 0,
             delivered: 18_412_007,
             held: 0,
             held_because: None,

@@ -167,6 +167,48 @@ fn says_pending(progress: &File) -> bool {
     first.max(second).1 == 3
 }
 
+/// Fails where a standstill before a record that is no message and cannot be kept takes back what was
+/// sent before it, again and again; and where what was kept in the middle of a transaction is sent.
+#[test]
+fn what_is_no_message_is_kept_beside_transactions_and_where_it_cannot_be_those_before_arrive() {
+    let Some(mut broker) = start(&Plan::default()) else { return };
+    let mut site = exactly_once(&broker, Door::Plain);
+    site.set_route(TOPIC, "on_invalid = \"keep\"");
+    broker.take_away();
+    let service = site.start();
+    let fleet = Fleet::start_slow(site.ingest, DEVICES, PAUSE);
+    let mut before = 0;
+    for _ in 0..2 {
+        fleet.until_more(100);
+        before = service.status().ledger.accepted;
+        let bytes = bytes::Bytes::from_static(b"\xff\xff");
+        let answer = crate::support::client::ask(site.ingest, crate::support::client::post(bytes));
+        assert_eq!(answer.unwrap().status, hyper::StatusCode::OK);
+    }
+    fleet.until_more(100);
+    let sent = fleet.stop();
+    service.kill();
+    // Room for one.
+    site.set("dead.max_size", "4KiB");
+    broker.give_back();
+    let reader = broker.read_along(TOPIC, PARTITIONS);
+    let service = site.start();
+    let status = service.until_status("it stands before the second", |status| {
+        status.kafka.last_error.as_deref().is_some_and(|why| why.contains("it is no message"))
+            && status.ledger.delivered + 1 >= before
+    });
+    println!("{}", status.sentence);
+    assert_eq!((status.ledger.dead, status.ledger.lost), (1, 0), "{:?}", status.ledger);
+    let dropped = site.command("dead").args(["drop", "--all"]).output().unwrap();
+    assert!(dropped.status.success(), "{dropped:?}");
+    let all = |s: &Snapshot| s.ledger.spooled == 0;
+    let ledger = service.until_status("all is done", all).ledger;
+    assert_eq!((ledger.dead, ledger.dropped, ledger.lost), (1, 1, 0), "{ledger:?}");
+    assert!(ledger.balances(), "{ledger:?}");
+    service.stop();
+    once(reader, &sent);
+}
+
 /// The service of this place says so, and stays alive.
 fn says(site: &Site, what: &str, part: &str) -> Service {
     let service = site.start();

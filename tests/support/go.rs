@@ -55,6 +55,21 @@ impl Fixture {
         self.gos(self.protojson.as_ref())
     }
 
+    /// Another message, with the lines that Go would give for it.
+    pub fn with(self, message: &[u8], change: impl Fn(String) -> String) -> Self {
+        let outcome = |outcome| match outcome {
+            Outcome::Line(line) => Outcome::Line(change(line)),
+            error @ Outcome::Error(_) => error,
+        };
+        Self {
+            message: BASE64_STANDARD.encode(message),
+            both: self.both.map(&change),
+            jsonpb: self.jsonpb.map(outcome),
+            protojson: self.protojson.map(outcome),
+            ..self
+        }
+    }
+
     fn gos<'a>(&'a self, outcome: Option<&'a Outcome>) -> Result<&'a str, &'a str> {
         match (outcome, &self.both) {
             (Some(Outcome::Line(line)), _) | (None, Some(line)) => Ok(line),

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use waystation::dead;
 use waystation::forward::{Config, Delivery, Forwarder, Look, Monitor};
-use waystation::record::{Millis, NewRecord, Reception, Route};
+use waystation::record::{INVALID, Millis, NewRecord, Reception, Route};
 use waystation::spool::{self, SpoolWriter};
 use waystation::status::KafkaState;
 
@@ -162,6 +162,23 @@ impl Rig {
             received: Reception { at: now, clock_synchronised: self.next.is_multiple_of(2) },
             headers: &headers,
             value: value.as_bytes(),
+            origin: None,
+        };
+        self.writer.append(&record).unwrap().await.unwrap();
+        self.next += 1;
+    }
+
+    /// Makes bytes durable that are no message, marked so.
+    pub async fn append_invalid(&mut self, bytes: &[u8], why: &str) {
+        let now = Millis::now();
+        let headers = [(INVALID.to_owned(), why.as_bytes().to_vec())];
+        let record = NewRecord {
+            route: &self.route,
+            key: None,
+            timestamp: now,
+            received: Reception { at: now, clock_synchronised: true },
+            headers: &headers,
+            value: bytes,
             origin: None,
         };
         self.writer.append(&record).unwrap().await.unwrap();

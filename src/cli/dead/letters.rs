@@ -59,6 +59,11 @@ impl Which {
     }
 }
 
+/// What a letter is: a record that Kafka refused, or bytes that were posted and are no message.
+pub fn kind(letter: &Letter) -> &'static str {
+    if letter.record().invalid().is_some() { "invalid" } else { "refused" }
+}
+
 /// The letters that a command is about, in the order of the spool.
 #[derive(Debug)]
 pub struct Letters {

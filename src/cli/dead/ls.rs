@@ -2,7 +2,7 @@
 //!
 //! The reasons stand below the table, each once: they are long, and mostly one and the same.
 
-use super::letters::{Letters, Place};
+use super::letters::{Letters, Place, kind};
 use crate::cli::{exit, terminal};
 use crate::dead::Letter;
 use crate::record::Millis;
@@ -20,7 +20,7 @@ pub struct Args {
     place: Place,
 }
 
-const HEAD: [&str; 5] = ["sequence", "since", "JSON bytes", "id", "topic"];
+const HEAD: [&str; 6] = ["sequence", "since", "bytes", "id", "kind", "topic"];
 /// From this column on cells are words.
 const TEXT: usize = 3;
 
@@ -54,7 +54,7 @@ pub fn run(args: &Args, config: &Path) -> u8 {
 
 #[derive(Debug, Default)]
 struct Listing {
-    rows: Vec<[String; 5]>,
+    rows: Vec<[String; 6]>,
     /// In the order of their first use, with how many letters have each.
     reasons: Vec<(String, u64)>,
 }
@@ -67,6 +67,7 @@ impl Listing {
             words::duration(age_seconds(now, letter.at)),
             words::thousands(record.value.len() as u64),
             record.id.to_string(),
+            kind(letter).to_owned(),
             record.route.topic.clone(),
         ]);
         match self.reasons.iter_mut().find(|(known, _)| *known == letter.reason) {
@@ -106,6 +107,8 @@ struct Listed {
     sequence: u64,
     id: String,
     dead_since_ms: i64,
+    /// `refused` or `invalid`.
+    kind: &'static str,
     reason: String,
     path: String,
     topic: String,
@@ -120,6 +123,7 @@ impl Listed {
             sequence: record.sequence.0,
             id: record.id.to_string(),
             dead_since_ms: letter.at.0,
+            kind: kind(letter),
             reason: letter.reason.clone(),
             path: record.route.path.clone(),
             topic: record.route.topic.clone(),

@@ -1,10 +1,12 @@
-//! `waystation dead show`: one letter whole, for a person.
+//! `waystation dead show`: one letter whole, for a person; what is no message in base64.
 
-use super::letters::{Letters, Place, Which};
+use super::letters::{Letters, Place, Which, kind};
 use crate::cli::{exit, terminal};
 use crate::dead::Letter;
 use crate::line;
 use crate::record::Millis;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -45,6 +47,7 @@ fn whole(letter: &Letter) -> String {
         ("sequence", record.sequence.to_string()),
         ("id", record.id.to_string()),
         ("dead since", time(letter.at)),
+        ("kind", kind(letter).to_owned()),
         ("reason", letter.reason.clone()),
         ("path", record.route.path.clone()),
         ("topic", record.route.topic.clone()),
@@ -59,7 +62,12 @@ fn whole(letter: &Letter) -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{name:<11} {value}");
     }
-    let _ = writeln!(text, "{}", String::from_utf8_lossy(record.value));
+    if record.invalid().is_some() {
+        // Whatever somebody posted: a terminal would take some of it for commands.
+        let _ = writeln!(text, "{:<11} {}", "base64", STANDARD.encode(record.value));
+    } else {
+        let _ = writeln!(text, "{}", String::from_utf8_lossy(record.value));
+    }
     text
 }
 

@@ -57,6 +57,7 @@ async fn the_table_fits_a_terminal_and_its_numbers_stand_in_a_column() {
     let mut facts = in_an_outage();
     facts.routes[0].held = 3;
     facts.routes[0].held_because = Some("the topic does not exist".to_owned());
+    (facts.routes[0].invalid, facts.routes[0].repeated) = (12, 3_456);
     let (_, out, _) = ran(facts, false).await;
     for line in out.lines() {
         assert!(line.chars().count() <= COLUMNS, "{line}");
@@ -67,6 +68,8 @@ async fn the_table_fits_a_terminal_and_its_numbers_stand_in_a_column() {
     assert!(out.contains("        away for      2 h 13 min\n"), "{out}");
     assert!(out.contains("\nroutes  since the start                      accepted "), "{out}");
     assert!(out.contains("          held: the topic does not exist\n"), "{out}");
+    assert!(out.contains("          12 of the accepted are no messages\n"), "{out}");
+    assert!(out.contains("          3,456 repeats not kept again\n"), "{out}");
 }
 
 #[tokio::test]

@@ -123,7 +123,11 @@ fn some_configuration() -> impl Strategy<Value = String> {
                 text = text + line + "\n";
             }
         }
-        let more = if keyless { "key = \"\"" } else { "" };
+        let more = if keyless {
+            "key = \"\"\non_invalid = \"keep\""
+        } else {
+            "dedupe = { window = \"5s\", fields = [\"device_id\", 'sequence'] }"
+        };
         routes.iter().fold(text, |text, (path, topic)| text + &route(path, topic, more))
     })
 }

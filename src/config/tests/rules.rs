@@ -4,6 +4,7 @@ use super::super::{LogFormat, assemble, schema};
 use super::{DROP_IN, MAIN, load, load_all, problem, route};
 use crate::config::schema::Setting;
 use crate::forward::{Delivery, InDoubt};
+use crate::ingest::{Dedupe, OnInvalid};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -337,4 +338,49 @@ fn requests_a_second_are_a_number_and_those_of_a_token_need_tokens() {
     let both = limit("max_requests_per_token = 5\ntokens = \"/t\"");
     assert_eq!(both.max_requests_per_token.map(NonZeroU32::get), Some(5));
     assert!(problem("[ingest]\nmax_requests_per_address = \"5\"\n").contains("a whole number"));
+}
+
+#[test]
+fn what_is_no_message_is_refused_unless_a_route_keeps_it() {
+    let routes = |text: &str| load(text).config.ingest.routes;
+    assert_eq!(routes("")[0].on_invalid, OnInvalid::Reject);
+    assert_eq!(routes(&route("/a", "t", ""))[0].on_invalid, OnInvalid::Reject);
+    let keep = route("/a", "t", "on_invalid = \"keep\"");
+    assert_eq!(routes(&keep)[0].on_invalid, OnInvalid::Keep);
+    assert_eq!(
+        problem(&route("/a", "t", "on_invalid = \"drop\"")),
+        ":4: route.on_invalid is \"drop\"; it takes \"reject\" or \"keep\""
+    );
+}
+
+#[test]
+fn repeats_are_told_by_fields_that_the_message_has_and_for_a_while() {
+    let dedupe = |more: &str| load(&route("/a", "t", more)).config.ingest.routes[0].dedupe.clone();
+    assert_eq!(dedupe(""), None);
+    let fields = ["device_id", "fix_time"].map(str::to_owned).to_vec();
+    let window = Duration::from_mins(10);
+    let written = "dedupe = { fields = [\"device_id\", \"fix_time\"], window = \"10m\" }";
+    assert_eq!(dedupe(written), Some(Dedupe { fields, window }));
+    for (wrong, says) in [
+        ("\"device_id\"", "route.dedupe is \"device_id\"; it takes { fields ="),
+        ("{ fields = [], window = \"1m\" }", "route.dedupe is a table; it takes { fields ="),
+        ("{ fields = [1], window = \"1m\" }", "route.dedupe is a table; it takes { fields ="),
+        ("{ window = \"1m\" }", "route.dedupe is a table; it takes { fields ="),
+        ("{ fields = [\"event\"] }", "route.dedupe is a table; it takes { fields ="),
+        (
+            "{ fields = [\"event\"], windov = \"1m\" }",
+            "route.dedupe is a table; it takes { fields =",
+        ),
+        (
+            "{ fields = [\"event\"], window = \"2d\" }",
+            "of its window: it must be from \"1s\" to \"1day\"",
+        ),
+        (
+            "{ fields = [\"evend\"], window = \"1m\" }",
+            "has no field \"evend\"; did you mean \"event\"?",
+        ),
+    ] {
+        let found = problem(&route("/a", "t", &format!("dedupe = {wrong}")));
+        assert!(found.starts_with(":4: route.dedupe is ") && found.contains(says), "{found}");
+    }
 }

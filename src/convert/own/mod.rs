@@ -49,6 +49,8 @@ pub(super) struct Own {
     /// The numbers under which they are wanted.
     key: Option<usize>,
     time: Option<usize>,
+    /// Those that tell messages apart.
+    apart: Vec<usize>,
     /// How many are wanted.
     count: usize,
 }
@@ -69,7 +71,19 @@ impl Own {
         };
         let key = want(fields.key, Leaf::Scalar)?;
         let time = want(fields.time, Leaf::Time)?;
-        Ok(Self { tables, root, wanted, key, time, count })
+        Ok(Self { tables, root, wanted, key, time, apart: Vec::new(), count })
+    }
+
+    /// See [`Converter::telling_apart`](super::Converter::telling_apart).
+    pub(super) fn telling_apart(&mut self, fields: &[String]) -> Result<(), SchemaError> {
+        for path in fields {
+            let Self { tables, root, wanted, count, .. } = self;
+            let mut want = |leaf| wanted.add(tables, *root, path, leaf, *count);
+            let number = want(Leaf::Scalar).or_else(|error| want(Leaf::Time).map_err(|_| error))?;
+            self.count = self.count.max(number + 1);
+            self.apart.push(number);
+        }
+        Ok(())
     }
 
     /// See [`Converter::convert`](super::Converter::convert).
@@ -92,6 +106,8 @@ impl Own {
                 out.truncate(start);
                 return Err(flaw.into_error(name));
             }
+            let is_set = |number: &usize| captured[*number].is_some();
+            let apart = !self.apart.is_empty() && self.apart.iter().all(is_set);
             let mut take = |number: Option<usize>| captured.get_mut(number?)?.take();
             let key = match take(self.key) {
                 Some(Captured::Text(text)) => Some(text),
@@ -101,7 +117,7 @@ impl Own {
                 Some(Captured::Time(time)) => Some(time),
                 _ => None,
             };
-            Ok(Converted { key, time, unknown_fields: slots.unknown })
+            Ok(Converted { key, time, apart, unknown_fields: slots.unknown })
         })
     }
 }

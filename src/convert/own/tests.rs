@@ -244,6 +244,20 @@ fn the_key_and_the_time_are_found_by_their_paths() {
 }
 
 #[test]
+fn messages_are_told_apart_by_single_values_and_times_that_are_all_set() {
+    let fields = ["header.vehicle", "header.at"].map(str::to_owned);
+    let wanted = converter(Fields { key: Some("header.vehicle"), time: None });
+    let wanted = wanted.telling_apart(&fields).unwrap();
+    let convert = |bytes: &[u8]| wanted.convert(bytes, &mut Vec::new()).unwrap();
+    let (vehicle, at) = (field(5, &field(1, b"a")), field(5, &field(3, &varint(1, 12))));
+    let both = convert(&[&vehicle[..], &at].concat());
+    assert_eq!((both.key.as_deref(), both.time, both.apart), (Some(b"a".as_slice()), None, true));
+    assert!(!convert(&vehicle).apart && !convert(&at).apart);
+    let error = converter(Fields::default()).telling_apart(&["stops".to_owned()]).unwrap_err();
+    assert!(error.to_string().contains("is a list"), "{error}");
+}
+
+#[test]
 fn a_path_that_leads_to_no_single_value_is_refused_with_what_is_there() {
     let (_dir, source) = schema(SCHEMA);
     let refused = |key| {

@@ -6,16 +6,30 @@
 //! again, and its letter replaced; or Kafka takes it by now, and the letter is taken back before the
 //! watermark passes it. Where it cannot be kept nothing is dropped: it is a standstill.
 //!
+//! A record that is no message (`record::INVALID`) is never offered to Kafka: when its turn comes it
+//! goes the same way, and what was sent before it may still be in flight.
+//!
 //! It deliberately does not know why a record is refused, nor how a letter is kept.
 
 use super::Forwarder;
 use crate::dead::{self, Letter, Name};
 use crate::forward::setback::{Setback, not_set_aside};
+use crate::forward::verdict::Failure;
 use crate::record::{Millis, Record, Sequence};
-use crate::spool::SpoolReader;
+use crate::spool::{Block, SpoolReader};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
+
+/// A record that is no message and could not be kept as a letter.
+#[derive(Debug)]
+pub struct Unkept {
+    pub at: Sequence,
+    pub topic: String,
+    /// Why it is no message.
+    pub why: String,
+    pub error: String,
+}
 
 /// The store, and the letters in it whose records still wait in the spool.
 #[derive(Debug)]
@@ -80,12 +94,7 @@ impl Forwarder {
         let Some(block) = block else { return Ok(()) };
         let letter = Letter::new(&block, at, &setback.failure.to_string(), Millis::now());
         let Some(letter) = letter.map_err(|error| unread(&error))? else { return Ok(()) };
-        self.letters.store.keep(&letter).map_err(|error| error.to_string())?;
-        self.letters.unlisted.insert(at, letter.name());
-        self.reader.set_aside(at).map_err(|error| {
-            format!("the spool cannot write down that it is a dead letter: {error}")
-        })?;
-        self.letters.unlisted.remove(&at);
+        self.keep(at, &letter)?;
         let record = letter.record();
         tracing::warn!(
             "record {at} ({}) for topic {:?} is a dead letter now: {}",
@@ -93,8 +102,47 @@ impl Forwarder {
             record.route.topic,
             letter.reason
         );
+        Ok(())
+    }
+
+    /// Keeps the letter of the record there, and the watermark may pass it.
+    fn keep(&mut self, at: Sequence, letter: &Letter) -> Result<(), String> {
+        self.letters.store.keep(letter).map_err(|error| error.to_string())?;
+        self.letters.unlisted.insert(at, letter.name());
+        self.reader.set_aside(at).map_err(|error| {
+            format!("the spool cannot write down that it is a dead letter: {error}")
+        })?;
+        self.letters.unlisted.remove(&at);
         self.window.skip(at, at.plus(1));
         self.pass_watermark();
         Ok(())
+    }
+
+    /// Sets a record aside that is no message: its turn has come, and nothing that is in flight has
+    /// to be waited for. The reason where it could not be kept.
+    pub(super) fn bury_invalid(
+        &mut self,
+        block: &Block,
+        at: Sequence,
+        why: &str,
+    ) -> Result<(), String> {
+        let letter =
+            Letter::new(block, at, why, Millis::now()).map_err(|error| error.to_string())?;
+        // The block has just given it out.
+        let Some(letter) = letter else { return Ok(()) };
+        self.keep(at, &letter)?;
+        // A device that sends nothing else would fill the log: the status counts them.
+        tracing::debug!("record {at} ({}) is a dead letter now: {why}", letter.name().id);
+        Ok(())
+    }
+
+    /// One that is no message could not be kept: sending goes no further, and what was sent before it
+    /// is not to suffer for that.
+    pub(super) fn not_buried(&mut self, unkept: Unkept, now: Instant) {
+        let Unkept { at, topic, why, error } = unkept;
+        let (at, topic, failure) = (Some(at), Some(topic), Failure::NoMessage(why));
+        let setback = Setback { at, topic, failure, until: at, alone: true };
+        let reason = not_set_aside(&setback, &error);
+        self.stuck(&setback, at, reason, None, now);
     }
 }

@@ -5,16 +5,18 @@
 //! at only once all that was sent before it has been reported on. It deliberately does not
 //! know what the reports say, nor how sending goes on after a failure.
 
+use super::bury::Unkept;
 use super::hold::{self, Moving, Turn};
 use super::{Forwarder, Part, Rest};
+use crate::forward::exactly::Exactly;
 use crate::forward::kafka::SendError;
 use crate::forward::setback::Setback;
 use crate::forward::verdict::{Failure, Verdict};
 use crate::forward::{RETRY, dating};
-use crate::record::{Epoch, Millis, Record, Sequence};
+use crate::record::{Millis, Record, Sequence};
 use crate::spool::Block;
 use std::ops::ControlFlow;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// One turn of sending, from a block.
 #[derive(Default)]
@@ -26,8 +28,15 @@ struct Pass {
     setback: Option<Setback>,
     /// A record that could not be moved, and why.
     not_moved: Option<(Sequence, String)>,
+    /// One that is no message, and could not be kept.
+    unkept: Option<Unkept>,
     moving: Moving,
+    /// Since when records that are no messages have been kept in this turn.
+    burying: Option<Instant>,
 }
+
+/// How long that goes on at a time: reports wait meanwhile.
+const BURYING: Duration = Duration::from_millis(100);
 
 impl Forwarder {
     /// Sends the rest of the block at hand, or the next one, as far as there is room.
@@ -45,7 +54,7 @@ impl Forwarder {
             let sequence = self.cursor;
             let wanted = block.record(sequence).filter(|_| self.window.wants(sequence));
             if let Some(record) = wanted
-                && self.send_one(&record, block.epoch(), &mut pass).is_break()
+                && self.send_one(&record, &block, &mut pass).is_break()
             {
                 break;
             }
@@ -58,7 +67,7 @@ impl Forwarder {
     }
 
     /// Sends the record, or moves it; a break says that it has to wait, and `pass` for what.
-    fn send_one(&mut self, record: &Record<'_>, epoch: Epoch, pass: &mut Pass) -> ControlFlow<()> {
+    fn send_one(&mut self, record: &Record<'_>, block: &Block, pass: &mut Pass) -> ControlFlow<()> {
         let sequence = record.sequence;
         if !self.window.room_for(sequence) {
             pass.rest = Some(Rest::Room);
@@ -92,6 +101,9 @@ impl Forwarder {
                 return ControlFlow::Break(());
             }
         }
+        if let Some(why) = record.invalid() {
+            return self.bury_one(record, &why, block, pass);
+        }
         let begun = Instant::now();
         if self.exactly.as_ref().is_some_and(|exactly| exactly.is_full(sequence, begun)) {
             pass.rest = Some(Rest::Transaction);
@@ -118,7 +130,7 @@ impl Forwarder {
                 self.pace.handed(bytes);
                 self.courtesy.sent();
                 if let Some(exactly) = &mut self.exactly {
-                    exactly.sent(sequence, epoch, begun);
+                    exactly.sent(sequence, block.epoch(), begun);
                 }
                 if !std::mem::replace(&mut pass.begun, true) {
                     self.pulse.mark(sequence, Instant::now());
@@ -147,16 +159,49 @@ impl Forwarder {
         ControlFlow::Break(())
     }
 
+    /// A record that is no message, in its turn: it is kept as a dead letter.
+    fn bury_one(
+        &mut self,
+        record: &Record<'_>,
+        why: &str,
+        block: &Block,
+        pass: &mut Pass,
+    ) -> ControlFlow<()> {
+        let since = *pass.burying.get_or_insert_with(Instant::now);
+        if since.elapsed() > BURYING {
+            pass.rest = Some(Rest::Until(Instant::now()));
+            return ControlFlow::Break(());
+        }
+        let at = record.sequence;
+        match self.bury_invalid(block, at, why) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                let topic = record.route.topic.clone();
+                pass.unkept = Some(Unkept { at, topic, why: why.to_owned(), error });
+                ControlFlow::Break(())
+            }
+        }
+    }
+
     /// What the pass ended with decides when sending goes on.
     async fn end_pass(&mut self, pass: Pass, block: Block) {
-        let Pass { rest, setback, not_moved, moving, .. } = pass;
+        let Pass { mut rest, setback, not_moved, unkept, moving, .. } = pass;
         let moved = !moving.is_empty();
         let not_moved = self.move_all(&block, moving).await.err().or(not_moved);
         let in_flight = self.window.in_flight();
         self.monitor.set_in_flight(in_flight);
         if let Some(setback) = setback {
-            self.fail(setback);
-        } else if let Some((at, why)) = not_moved {
+            return self.fail(setback);
+        }
+        if let Some(unkept) = unkept {
+            // What lies before it is to be committed without it: a standstill rolls back.
+            let open = self.exactly.as_ref().is_some_and(Exactly::has_open);
+            if in_flight == 0 && !open {
+                return self.not_buried(unkept, Instant::now());
+            }
+            rest = Some(if open { Rest::Transaction } else { Rest::Empty });
+        }
+        if let Some((at, why)) = not_moved {
             self.not_moved(at, why);
             self.block = Some(block);
         } else if moved && in_flight == 0 && matches!(rest, Some(Rest::Room | Rest::Empty)) {

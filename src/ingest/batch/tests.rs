@@ -173,8 +173,9 @@ async fn others_go_on_while_a_large_batch_is_read() {
     // One that is passed over, and many that are kept.
     let mut body = vec![0xff, 0xff, 0xff, 0x03];
     body.resize(5 << 20, 0);
-    let skipped =
-        keep(&body[..], limits, pending(), |_| -> Result<(Ready<_>, _), _> { unreachable!() });
+    let skipped = keep(&body[..], limits, pending(), |_| -> Result<(Ready<Result<(), _>>, _), _> {
+        unreachable!()
+    });
     assert!(skipped.await.broken.is_some());
     let spool = Spool::default();
     let body = batch(&vec!["a"; 100_000]);
@@ -262,7 +263,7 @@ async fn a_batch_that_waits_for_the_disk_is_given_up_too() {
         }
         Problem::new(Reason::Stopping, "it stops")
     };
-    let busy = |_: &[u8]| -> Result<(Ready<_>, _), _> {
+    let busy = |_: &[u8]| -> Result<(Ready<Result<(), _>>, _), _> {
         tried.set(true);
         Err(Problem::new(Reason::Busy, "too much"))
     };

@@ -7,6 +7,8 @@
 use super::admit::{Admitted, Form, Headers, Limits};
 use super::batch;
 use super::body;
+use super::framing::Delimited;
+use super::lines::Lines;
 use super::problem::{Problem, Reason};
 use super::stats::Stats;
 use super::{BindError, RouteConfig};
@@ -15,6 +17,7 @@ use crate::record::{Millis, NewRecord, Reception, Route};
 use crate::spool::{Append, SpoolWriter};
 use bytes::Buf;
 use futures_util::Stream;
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt::Display;
 use std::pin::pin;
@@ -111,7 +114,7 @@ impl Handler {
         started: Instant,
     ) -> Result<Response, Problem> {
         let message = body::read(body, headers.encoding(), self.limits.message, started).await?;
-        let (append, _) = self.append(&self.endpoints[place], &message)?;
+        let (append, _) = self.append(&self.endpoints[place], headers, &message)?;
         // The body's buffer belongs to the connection again while the disk works.
         drop(message);
         append.await?;
@@ -141,7 +144,7 @@ impl Handler {
         };
         let endpoint = &self.endpoints[place];
         let append = |message: &[u8]| {
-            let (append, bytes) = self.append(endpoint, message)?;
+            let (append, bytes) = self.append(endpoint, headers, message)?;
             // As it becomes durable: a batch may take long, and its client go away.
             let counted = async move {
                 let kept = append.await;
@@ -150,7 +153,11 @@ impl Handler {
             };
             Ok((counted, bytes))
         };
-        let report = batch::keep(body, limits, append).await;
+        let report = if headers.is_json() {
+            batch::keep(body, Lines::new(message.size), limits, append).await
+        } else {
+            batch::keep(body, Delimited::new(message.size), limits, append).await
+        };
         for (_, problem) in &report.rejected {
             self.stats.count_rejected(problem.reason);
         }
@@ -158,11 +165,22 @@ impl Handler {
     }
 
     /// Converts the message and hands it to the spool; gives how long its JSON is.
-    fn append(&self, endpoint: &Endpoint, message: &[u8]) -> Result<(Append, usize), Problem> {
+    fn append(
+        &self,
+        endpoint: &Endpoint,
+        headers: Headers,
+        message: &[u8],
+    ) -> Result<(Append, usize), Problem> {
+        // By way of its bytes: one message is one line, however it came.
+        let message = if headers.is_json() {
+            Cow::Owned(endpoint.converter.read_json(message)?)
+        } else {
+            Cow::Borrowed(message)
+        };
         JSON.with_borrow_mut(|json| {
             json.clear();
             json.shrink_to(KEPT_BUFFER);
-            let converted = endpoint.converter.convert(message, json)?;
+            let converted = endpoint.converter.convert(&message, json)?;
             self.stats.count_unknown_fields(converted.unknown_fields);
             let received = reception(Millis::now());
             let record = NewRecord {

@@ -10,7 +10,8 @@
 //! - `listener.rs`: connections, their limits and their end
 //! - `linger.rs`: closing so that the last answer is read
 //! - `handler.rs`: one request; `admit.rs`: whether its body is worth reading
-//! - `batch.rs`: many messages in one body; `framing.rs`: where each of them ends
+//! - `batch.rs`: many messages in one body; `framing.rs` and `lines.rs`: where each of them ends
+//! - `fuzzing.rs`: what must hold for any batch, for the fuzzer
 //! - `body.rs`: reading a body under limits
 //! - `encoding.rs`: undoing its compression, under the same
 //! - `problem.rs`: the refusals
@@ -21,7 +22,9 @@ mod batch;
 mod body;
 mod encoding;
 mod framing;
+pub mod fuzzing;
 mod handler;
+mod lines;
 mod linger;
 mod listener;
 mod problem;

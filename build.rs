@@ -1,5 +1,8 @@
-//! Compiles the built-in schema to Rust, without protoc, and notes when the build was made.
+//! Compiles the built-in schema to Rust and to its description, without protoc, and notes when the
+//! build was made.
 
+use protox::prost::Message as _;
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 type Failure = Box<dyn std::error::Error>;
@@ -10,6 +13,11 @@ fn main() -> Result<(), Failure> {
     println!("cargo::rustc-env=WAYSTATION_BUILD_SECONDS={}", build_seconds()?);
 
     let schema = protox::compile(["proto/realtime_gps.proto"], ["proto"])?;
+    let mut described = schema.clone();
+    // The comments are for the Rust code alone.
+    described.file.iter_mut().for_each(|file| file.source_code_info = None);
+    let out = std::env::var_os("OUT_DIR").ok_or("cargo gives OUT_DIR")?;
+    std::fs::write(Path::new(&out).join("schema.bin"), described.encode_to_vec())?;
     prost_build::Config::new()
         // Ordered, so that one message always gives the same line of JSON.
         .btree_map(["."])

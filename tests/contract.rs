@@ -105,6 +105,101 @@ fn a_compressed_message_is_the_message_and_its_limit_is_that_of_any_other() {
     service.stop();
 }
 
+fn post_as(kind: &str, path: &str, body: Bytes) -> hyper::Request<Body> {
+    let mut request = post_to(path, body);
+    request.headers_mut().insert(CONTENT_TYPE, kind.parse().unwrap());
+    request
+}
+
+/// The records in the spool, as they go to Kafka: the key and the value of each.
+fn exported(site: &Site) -> Vec<(String, String)> {
+    let exported = site.command("spool").arg("export").output().unwrap();
+    let exported = String::from_utf8(exported.stdout).unwrap();
+    let lines = exported.lines();
+    lines
+        .map(|line| {
+            let key = serde_json::from_str::<serde_json::Value>(line).unwrap()["key"].clone();
+            let value = line.split_once("\"value\":").unwrap().1.strip_suffix('}').unwrap();
+            (key.as_str().unwrap().to_owned(), value.to_owned())
+        })
+        .collect()
+}
+
+/// Fails where what was posted is kept as it was written.
+#[test]
+fn a_message_that_came_as_json_is_the_record_that_it_is_as_protobuf() {
+    let (site, service) = started();
+    assert_eq!(ask(site.ingest, post(good())).unwrap().status, StatusCode::OK);
+    let (key, canonical) = exported(&site).remove(0);
+    let mut fields: serde_json::Map<_, _> = serde_json::from_str(&canonical).unwrap();
+    // The other name, and a number for a text.
+    let name = fields.remove("deviceId").unwrap();
+    fields.insert("device_id".to_owned(), name);
+    let sequence: u64 = fields["sequence"].as_str().unwrap().parse().unwrap();
+    fields.insert("sequence".to_owned(), sequence.into());
+    let spaced = serde_json::to_string_pretty(&fields).unwrap();
+    for body in [canonical.clone(), spaced] {
+        for coding in CODINGS {
+            let packed = compressed(coding, body.as_bytes());
+            let mut request = post_as("application/json", "/endpoint", packed.into());
+            request.headers_mut().insert(CONTENT_ENCODING, coding.parse().unwrap());
+            let answer = ask(site.ingest, request).unwrap();
+            assert_eq!((answer.status, answer.body.len()), (StatusCode::OK, 0), "{answer:?}");
+        }
+    }
+    assert_eq!(exported(&site), vec![(key, canonical); 7]);
+
+    let post_json = |body: String| post_as("application/json", "/endpoint", body.into());
+    let answer = refused(&site, post_json(r#"{"latitude":91}"#.into()), 422, "invalid");
+    assert_eq!(answer.json()["field"], "device_id");
+    let typo = post_json("{\n\"devicId\":\"t\"}".into());
+    let answer = refused(&site, typo, 400, "malformed");
+    let detail = "there is no field \"devicId\"; did you mean \"deviceId\"? at line 2, column 9";
+    assert!(answer.json()["detail"].as_str().unwrap().ends_with(detail), "{answer:?}");
+    refused(&site, post_json(" ".repeat((64 << 10) + 1)), 413, "too-large");
+    service.stop();
+}
+
+#[test]
+fn of_a_batch_of_lines_each_is_kept_or_named_by_its_place_among_them() {
+    let (site, service) = started();
+    let long = " ".repeat(64 << 10);
+    let body = format!(
+        "\u{feff}{{\"deviceId\":\"a\"}}\r\n\n{{\"deviceId\":}}\n{long}{{}}\n{{\"latitude\":1}}\n \t\n\
+         {{ \"device_id\" : \"b\" }}"
+    );
+    for (kind, coding) in [
+        ("application/x-ndjson", "gzip"),
+        ("application/jsonl", "zstd"),
+        ("application/ndjson", "identity"),
+    ] {
+        let packed = compressed(coding, body.as_bytes());
+        let mut request = post_as(kind, "/endpoint/batch", packed.into());
+        request.headers_mut().insert(CONTENT_ENCODING, coding.parse().unwrap());
+        let answer = ask(site.ingest, request).unwrap();
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+        let report = answer.json();
+        assert_eq!(report["accepted"], 2);
+        let rejected: Vec<_> = report["rejected"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| (one["index"].as_u64().unwrap(), one["reason"].as_str().unwrap()))
+            .collect();
+        assert_eq!(rejected, [(1, "malformed"), (2, "too_large"), (3, "invalid")]);
+        let place = report["rejected"][0]["detail"].as_str().unwrap();
+        assert!(place.ends_with("expected value at line 1, column 13"), "{place}");
+    }
+    let lines = [
+        ("a".to_owned(), r#"{"deviceId":"a"}"#.to_owned()),
+        ("b".to_owned(), r#"{"deviceId":"b"}"#.to_owned()),
+    ];
+    assert_eq!(exported(&site), [&lines[..], &lines, &lines].concat());
+    let one = post_as("application/x-ndjson", "/endpoint/batch", "{}".into());
+    refused(&site, one, 400, "none-kept");
+    service.stop();
+}
+
 fn batch(messages: &[RealtimeGps]) -> Vec<u8> {
     let mut all = Vec::new();
     for message in messages {
@@ -164,10 +259,17 @@ fn what_is_not_kept_is_refused_as_the_contract_says() {
     assert_eq!(answer.header("allow"), "POST");
     refused(&site, post(vec![0; (64 << 10) + 1].into()), 413, "too-large");
 
-    let mut json = post(good());
-    json.headers_mut().insert(CONTENT_TYPE, "application/json".parse().unwrap());
-    let answer = refused(&site, json, 415, "unsupported-type");
-    assert!(answer.header("accept").contains("application/x-protobuf"), "{answer:?}");
+    for (path, kind, taken) in [
+        ("/endpoint", "text/plain", "application/json"),
+        ("/endpoint", "application/x-ndjson", "application/json"),
+        ("/endpoint/batch", "application/json", "application/x-ndjson"),
+    ] {
+        let answer = refused(&site, post_as(kind, path, good()), 415, "unsupported-type");
+        let accept = answer.header("accept");
+        assert!(accept.starts_with("application/x-protobuf, "), "{answer:?}");
+        assert!(accept.split(", ").any(|one| one == taken), "{answer:?}");
+    }
+    refused(&site, post_as("application/json", "/endpoint", "{}x".into()), 400, "malformed");
     let mut packed = post(good());
     packed.headers_mut().insert(CONTENT_ENCODING, "br".parse().unwrap());
     let answer = refused(&site, packed, 415, "unsupported-encoding");
@@ -184,7 +286,7 @@ fn what_is_not_kept_is_refused_as_the_contract_says() {
     // None of them left anything behind, each was counted, and the next one is taken.
     let status = service.status();
     assert_eq!(status.ledger.accepted, 0);
-    assert_eq!(status.ingest.rejected.values().sum::<u64>(), 8);
+    assert_eq!(status.ingest.rejected.values().sum::<u64>(), 11);
     assert_eq!(ask(site.ingest, post(good())).unwrap().status, StatusCode::OK);
     service.stop();
 }

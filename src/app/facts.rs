@@ -158,7 +158,7 @@ impl Facts {
         let rejected = self.stats.rejected().map(named).collect();
         let closed = self.stats.closed().map(named).collect();
         let failed_handshakes = self.stats.failed_handshakes();
-        status::Ingest { state, reason, per_second, rejected, closed, failed_handshakes }
+        status::Ingest { state, reason, per_second, rejected, failed_handshakes, closed }
     }
 
     fn kafka(&self, estimates: &status::rates::Estimates) -> status::Kafka {

@@ -16,6 +16,8 @@
 //! - `message.rs`: the built-in message as structs; `builtin.rs`: its JSON and the fields wanted of it;
 //!   `check.rs`: which of its values are impossible
 //! - `own/`: messages of the operator's own schemas
+//! - `from_json.rs`: JSON, in any spelling of it, to the bytes of the message
+//! - `fuzzing.rs`: what must hold for any bytes, for the fuzzer
 //! - `json.rs`: how single values are written
 //! - `timestamp.rs`: points in time, as protobuf counts them and as people read them
 //!
@@ -23,6 +25,8 @@
 
 mod builtin;
 mod check;
+mod from_json;
+pub mod fuzzing;
 mod json;
 mod message;
 mod own;
@@ -36,6 +40,7 @@ pub use schema::{ProtoError, SchemaError, Source};
 pub use timestamp::Timestamp;
 
 use own::Own;
+use prost_reflect::MessageDescriptor;
 use std::borrow::Cow;
 
 /// Bytes of a message, at most: beyond any that is received, and few enough for places of 32 bits.
@@ -51,8 +56,8 @@ pub struct Converter {
 enum Way {
     /// By the code that was generated for the built-in message.
     BuiltIn { key: Option<builtin::Field>, time: bool, apart: Vec<builtin::IsSet> },
-    /// By tables that were made of its schema at the start.
-    Own(Box<Own>),
+    /// By tables that were made of its schema at the start; what comes as JSON, by the schema itself.
+    Own(Box<Own>, MessageDescriptor),
 }
 
 /// The fields of a message that are wanted for themselves, by their paths (`header.vehicle`).
@@ -109,7 +114,7 @@ impl Converter {
     /// schema. Reads the schema's files.
     pub fn new(source: &Source, message: &str, fields: Fields<'_>) -> Result<Self, SchemaError> {
         let way = match schema::message(source, message)? {
-            Some(descriptor) => Way::Own(Box::new(Own::new(&descriptor, fields)?)),
+            Some(message) => Way::Own(Box::new(Own::new(&message, fields)?), message),
             None => Way::BuiltIn {
                 key: fields.key.map(builtin::Field::named).transpose()?,
                 time: fields.time.map(builtin::time).transpose()?.is_some(),
@@ -126,9 +131,18 @@ impl Converter {
             Way::BuiltIn { apart, .. } => {
                 *apart = fields.iter().map(|it| builtin::is_set(it)).collect::<Result<_, _>>()?;
             }
-            Way::Own(own) => own.telling_apart(fields)?,
+            Way::Own(own, _) => own.telling_apart(fields)?,
         }
         Ok(self)
+    }
+
+    /// The bytes of a message that came as proto3 JSON, for [`convert`](Self::convert): so the same
+    /// message gives the same line however it was written.
+    pub fn read_json(&self, text: &[u8]) -> Result<Vec<u8>, ConvertError> {
+        match &self.way {
+            Way::BuiltIn { .. } => from_json::read(&message::DESCRIPTION, text),
+            Way::Own(_, message) => from_json::read(message, text),
+        }
     }
 
     /// Appends the JSON of `message` to `json`, without a line end.
@@ -139,7 +153,7 @@ impl Converter {
             Way::BuiltIn { key, time, apart } => {
                 builtin::convert(message, *key, *time, apart, json)
             }
-            Way::Own(own) => own.convert(message, json),
+            Way::Own(own, _) => own.convert(message, json),
         }
     }
 }

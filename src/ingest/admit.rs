@@ -27,24 +27,42 @@ impl Headers {
     pub(super) fn encoding(self) -> Encoding {
         self.encoding.unwrap_or(Encoding::Identity)
     }
+
+    /// Whether each message is JSON.
+    pub(super) fn is_json(self) -> bool {
+        matches!(self.kind, Some(ContentType::Json | ContentType::Lines))
+    }
 }
 
-/// Whether `Content-Type` can stand before a protobuf message. Its parameters do not matter.
+/// What `Content-Type` says that the body is. Its parameters do not matter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ContentType {
     Protobuf,
+    /// One message as JSON.
+    Json,
+    /// A message as JSON on each line.
+    Lines,
     Other,
 }
+
+const PROTOBUF: [&str; 3] =
+    ["application/x-protobuf", "application/protobuf", "application/octet-stream"];
+const JSON: [&str; 1] = ["application/json"];
+/// None is registered; these are in use.
+const LINES: [&str; 3] = ["application/x-ndjson", "application/ndjson", "application/jsonl"];
 
 impl FromStr for ContentType {
     type Err = Infallible;
 
     fn from_str(text: &str) -> Result<Self, Infallible> {
-        const TAKEN: [&str; 3] =
-            ["application/x-protobuf", "application/protobuf", "application/octet-stream"];
         let essence = text.split(';').next().unwrap_or_default().trim();
-        let taken = TAKEN.iter().any(|taken| essence.eq_ignore_ascii_case(taken));
-        Ok(if taken { Self::Protobuf } else { Self::Other })
+        let is = |known: &[&str]| known.iter().any(|known| essence.eq_ignore_ascii_case(known));
+        Ok(match () {
+            () if is(&PROTOBUF) => Self::Protobuf,
+            () if is(&JSON) => Self::Json,
+            () if is(&LINES) => Self::Lines,
+            () => Self::Other,
+        })
     }
 }
 
@@ -53,8 +71,35 @@ impl FromStr for ContentType {
 pub(super) enum Form {
     /// The one that it is.
     Message,
-    /// Any number, each behind its length.
+    /// Any number, each behind its length or on a line of its own.
     Batch,
+}
+
+impl Form {
+    /// Refuses what is not taken at `path`, which takes this form.
+    fn check(self, kind: Option<ContentType>, path: &str) -> Result<(), Problem> {
+        let detail = match (self, kind) {
+            (_, None | Some(ContentType::Protobuf))
+            | (Self::Message, Some(ContentType::Json))
+            | (Self::Batch, Some(ContentType::Lines)) => return Ok(()),
+            (Self::Message, Some(ContentType::Lines)) => {
+                format!("{path} takes one message; lines of JSON belong to {path}{BATCH}")
+            }
+            (Self::Batch, Some(ContentType::Json)) => {
+                let single = path.strip_suffix(BATCH).unwrap_or(path);
+                format!(
+                    "{path} takes lines of JSON ({}); one message belongs to {single}",
+                    LINES[0]
+                )
+            }
+            (_, Some(ContentType::Other)) => {
+                "the content type must be one of those in the header Accept".to_owned()
+            }
+        };
+        let text: &[&str] = if self == Self::Batch { &LINES } else { &JSON };
+        let taken = [&PROTOBUF, text].concat().join(", ");
+        Err(Problem { taken: Some(taken), ..Problem::new(Reason::UnsupportedType, detail) })
+    }
 }
 
 /// A request whose body is worth reading.
@@ -96,10 +141,7 @@ impl Limits {
         }
         // A batch's path counts as its route.
         paths.clone().nth(admitted.place).map_or(Ok(()), |route| pass.check(route))?;
-        if headers.kind == Some(ContentType::Other) {
-            let detail = "the content type must be one of those in the header Accept";
-            return Err(Problem::new(Reason::UnsupportedType, detail));
-        }
+        admitted.form.check(headers.kind, path)?;
         if headers.encoding == Some(Encoding::Other) {
             let detail = "the content encoding must be one of those in the header Accept-Encoding";
             return Err(Problem::new(Reason::UnsupportedEncoding, detail));
@@ -118,16 +160,18 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn admitted(method: &Method, path: &str, headers: Headers) -> Result<Admitted, Reason> {
+    fn admit(method: &Method, path: &str, headers: Headers) -> Result<Admitted, Problem> {
         let time = Duration::from_secs(1);
         let limits = Limits {
             message: body::Limits { size: 100, what: "a message", time },
             batch: body::Limits { size: 1_000, what: "a batch", time },
         };
         let paths = ["/a", "/a/b"].into_iter();
-        limits
-            .admit(&paths, method, path, &Pass::default(), headers)
-            .map_err(|problem| problem.reason)
+        limits.admit(&paths, method, path, &Pass::default(), headers)
+    }
+
+    fn admitted(method: &Method, path: &str, headers: Headers) -> Result<Admitted, Reason> {
+        admit(method, path, headers).map_err(|problem| problem.reason)
     }
 
     fn message(place: usize) -> Admitted {
@@ -173,8 +217,35 @@ mod tests {
             assert_eq!(post(content_type(text)), Ok(message(0)), "{text}");
         }
         assert_eq!(post(Headers::default()), Ok(message(0)));
-        for text in ["application/json", "text/plain", "", "application/x-protobuf2"] {
+        for text in ["text/json", "text/plain", "", "application/x-protobuf2"] {
             assert_eq!(post(content_type(text)), Err(Reason::UnsupportedType), "{text}");
+        }
+    }
+
+    #[test]
+    fn json_is_taken_where_one_message_is_and_lines_of_it_where_a_batch_is() {
+        let one = ["application/json", "Application/JSON; charset=utf-8"];
+        let lines = ["application/x-ndjson", "application/ndjson", "application/jsonl;x"];
+        for (path, taken, belongs, elsewhere) in
+            [("/a", &one[..], "/a/batch", &lines[..]), ("/a/batch", &lines, "/a", &one)]
+        {
+            for text in taken {
+                assert!(admitted(&Method::POST, path, content_type(text)).is_ok(), "{path} {text}");
+            }
+            for text in elsewhere {
+                let problem = admit(&Method::POST, path, content_type(text)).unwrap_err();
+                assert_eq!(problem.reason, Reason::UnsupportedType);
+                let belongs = format!("belong to {belongs}");
+                assert!(problem.detail.replace("belongs", "belong").ends_with(&belongs));
+                let accept = problem.taken.unwrap();
+                assert!(accept.starts_with("application/x-protobuf, "), "{accept}");
+                let accept: Vec<_> = accept.split(", ").collect();
+                for taken in accept.iter().map(|text| content_type(text)) {
+                    assert!(admitted(&Method::POST, path, taken).is_ok(), "{path} {taken:?}");
+                }
+                let listed = taken[0].parse::<ContentType>();
+                assert!(accept.iter().any(|text| text.parse() == listed), "{accept:?}");
+            }
         }
     }
 

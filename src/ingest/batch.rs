@@ -58,10 +58,12 @@ pub(super) struct Report {
     pub broken: Option<(u64, Problem)>,
 }
 
-/// Keeps what it can of a batch, until `given_up` says why it is to break off. `append` converts a
-/// message and hands it to the spool; it gives what to wait for, and how many bytes wait.
+/// Keeps what it can of a batch, whose messages `framing` finds, until `given_up` says why it is to break
+/// off. `append` converts a message and hands it to the spool; it gives what to wait for, and how many
+/// bytes wait.
 pub(super) async fn keep<A, T>(
     body: impl AsyncRead,
+    framing: impl Framing,
     limits: Limits,
     given_up: impl Future<Output = Problem>,
     append: impl FnMut(&[u8]) -> Result<(A, usize), Problem>,
@@ -73,7 +75,7 @@ where
     let report = Report::default();
     let (waiting, bytes) = (VecDeque::new(), 0);
     let mut work = Work { append, given_up: given_up.as_mut(), limits, waiting, bytes, report };
-    let read = work.read(body.as_mut()).await;
+    let read = work.read(body.as_mut(), framing).await;
     work.settle(0).await;
     let Work { mut report, .. } = work;
     if read.is_err() {
@@ -128,22 +130,18 @@ where
     G: Future<Output = Problem>,
 {
     /// To the end of the body, or to where it breaks off.
-    async fn read(&mut self, mut body: Pin<&mut impl AsyncRead>) -> Result<(), (u64, Problem)> {
+    async fn read(
+        &mut self,
+        mut body: Pin<&mut impl AsyncRead>,
+        mut framing: impl Framing,
+    ) -> Result<(), (u64, Problem)> {
         let limits = self.limits;
-        let mut framing = Framing::new(limits.message);
         let (mut place, mut bytes) = (0, 0);
         let mut until = Instant::now() + limits.time;
         loop {
             let before = place;
             while let Some(frame) = framing.next().map_err(|NoLength| (place, no_length()))? {
-                match frame {
-                    Frame::Message(message) => self.take(place, &message).await?,
-                    Frame::TooLarge(length) => {
-                        let may = limits.message;
-                        let detail = format!("a message may have {may} bytes; it has {length}");
-                        self.refuse(place, Problem::new(Reason::TooLarge, detail))?;
-                    }
-                }
+                self.found(place, frame).await?;
                 place += 1;
                 tokio::task::coop::consume_budget().await;
             }
@@ -168,11 +166,26 @@ where
             // What is there already is no reason to let others wait.
             tokio::task::yield_now().await;
         }
+        if let Some(frame) = framing.end() {
+            self.found(place, frame).await?;
+            place += 1;
+        }
         if framing.is_between() {
             return Ok(());
         }
         let detail = "the batch ends in the middle of a message";
         Err((place, Problem::new(Reason::Incomplete, detail)))
+    }
+
+    async fn found(&mut self, place: u64, frame: Frame) -> Result<(), (u64, Problem)> {
+        match frame {
+            Frame::Message(message) => self.take(place, &message).await,
+            Frame::TooLarge(length) => {
+                let may = self.limits.message;
+                let detail = format!("a message may have {may} bytes; it has {length}");
+                self.refuse(place, Problem::new(Reason::TooLarge, detail))
+            }
+        }
     }
 
     /// Hands the message on; a refusal for now breaks the batch off.

@@ -22,9 +22,24 @@ pub(super) enum Frame {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NoLength;
 
-/// See the module.
+/// Finds the messages of a batch in its pieces.
+pub(super) trait Framing {
+    /// Where the next piece is to be put, at the end.
+    fn buffer(&mut self) -> &mut BytesMut;
+
+    /// The next message, if it has come whole.
+    fn next(&mut self) -> Result<Option<Frame>, NoLength>;
+
+    /// What the end of the batch makes whole, behind the last of [`next`](Self::next).
+    fn end(&mut self) -> Option<Frame>;
+
+    /// Whether nothing of a further message has come: here a batch may end.
+    fn is_between(&self) -> bool;
+}
+
+/// Messages behind their lengths; see the module.
 #[derive(Debug)]
-pub(super) struct Framing {
+pub(super) struct Delimited {
     /// Bytes of a message, at most.
     limit: usize,
     /// What came and was not given out.
@@ -33,23 +48,26 @@ pub(super) struct Framing {
     skip: u64,
 }
 
-impl Framing {
+impl Delimited {
     pub(super) fn new(limit: usize) -> Self {
         Self { limit, buffer: BytesMut::new(), skip: 0 }
     }
+}
 
-    /// Where the next piece is to be put, at the end.
-    pub(super) fn buffer(&mut self) -> &mut BytesMut {
+impl Framing for Delimited {
+    fn buffer(&mut self) -> &mut BytesMut {
         &mut self.buffer
     }
 
-    /// Whether nothing of a further message has come: here a batch may end.
-    pub(super) fn is_between(&self) -> bool {
+    fn is_between(&self) -> bool {
         self.buffer.is_empty() && self.skip == 0
     }
 
-    /// The next message, if it has come whole.
-    pub(super) fn next(&mut self) -> Result<Option<Frame>, NoLength> {
+    fn end(&mut self) -> Option<Frame> {
+        None
+    }
+
+    fn next(&mut self) -> Result<Option<Frame>, NoLength> {
         let skipped = self.skip.min(self.buffer.len() as u64);
         // No more than the buffer has.
         self.buffer.advance(usize::try_from(skipped).unwrap_or(usize::MAX));
@@ -97,7 +115,7 @@ mod tests {
 
     /// All that is found in these pieces, and whether a batch may end there.
     fn found(limit: usize, pieces: &[&[u8]]) -> (Vec<Result<Frame, NoLength>>, bool) {
-        let mut framing = Framing::new(limit);
+        let mut framing = Delimited::new(limit);
         let mut all = Vec::new();
         for piece in pieces {
             framing.buffer().extend_from_slice(piece);

@@ -8,7 +8,9 @@ use super::admit::{Admitted, Form, Headers, Limits};
 use super::batch;
 use super::body;
 use super::door::{Client, Door};
+use super::framing::Delimited;
 use super::keeping::Keeping;
+use super::lines::Lines;
 use super::problem::{Problem, Reason};
 use super::stats::{Kind, Stats};
 use super::turns::Turns;
@@ -19,6 +21,7 @@ use crate::repeats::{self, Repeats};
 use crate::spool::{Append, AppendError, SpoolWriter};
 use bytes::Buf;
 use futures_util::Stream;
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt::Display;
 use std::pin::pin;
@@ -146,7 +149,7 @@ impl Handler {
         started: Instant,
     ) -> Result<Response, Problem> {
         let message = body::read(body, headers.encoding(), self.limits.message, started).await?;
-        let (taken, _) = self.append(&self.endpoints[place], &message)?;
+        let (taken, _) = self.append(&self.endpoints[place], headers, &message)?;
         // The body's buffer belongs to the connection again while the disk works.
         drop(message);
         self.settle(place, taken).await?;
@@ -187,11 +190,15 @@ impl Handler {
         };
         let endpoint = &self.endpoints[place];
         let append = |message: &[u8]| {
-            let (taken, bytes) = self.append(endpoint, message)?;
+            let (taken, bytes) = self.append(endpoint, headers, message)?;
             // Counted as it becomes durable: a batch may take long, and its client go away.
             Ok((self.settle(place, taken), bytes))
         };
-        let report = batch::keep(body, limits, given_up, append).await;
+        let report = if headers.is_json() {
+            batch::keep(body, Lines::new(message.size), limits, given_up, append).await
+        } else {
+            batch::keep(body, Delimited::new(message.size), limits, given_up, append).await
+        };
         for (_, problem) in &report.rejected {
             self.stats.count_rejected(problem.reason);
         }
@@ -206,11 +213,25 @@ impl Handler {
     }
 
     /// Converts the message and hands it to the spool; gives how many bytes wait.
-    fn append(&self, endpoint: &Endpoint, message: &[u8]) -> Result<(Taken, usize), Problem> {
+    fn append(
+        &self,
+        endpoint: &Endpoint,
+        headers: Headers,
+        message: &[u8],
+    ) -> Result<(Taken, usize), Problem> {
+        let convert = |json: &mut Vec<u8>| {
+            // By way of its bytes: one message is one line, however it came.
+            let bytes = if headers.is_json() {
+                Cow::Owned(endpoint.converter.read_json(message)?)
+            } else {
+                Cow::Borrowed(message)
+            };
+            endpoint.converter.convert(&bytes, json)
+        };
         JSON.with_borrow_mut(|json| {
             json.clear();
             json.shrink_to(KEPT_BUFFER);
-            let converted = match endpoint.converter.convert(message, json) {
+            let converted = match convert(json) {
                 Ok(converted) => converted,
                 Err(error @ (ConvertError::Malformed { .. } | ConvertError::Invalid { .. }))
                     if endpoint.on_invalid == OnInvalid::Keep =>

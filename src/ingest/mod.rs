@@ -12,7 +12,9 @@
 //! - `tls.rs`: the certificates of encrypted ones
 //! - `door.rs`: which clients may ask at all; `tokens.rs`: by their token; `rate.rs`: how often
 //! - `handler.rs`: one request; `admit.rs`: whether its body is worth reading
-//! - `batch.rs`: many messages in one body; `framing.rs`: where each of them ends; `turns.rs`: whose is read
+//! - `batch.rs`: many messages in one body; `framing.rs` and `lines.rs`: where each of them ends;
+//!   `turns.rs`: whose is read
+//! - `fuzzing.rs`: what must hold for any batch, for the fuzzer
 //! - `body.rs`: reading a body under limits
 //! - `encoding.rs`: undoing its compression, under the same
 //! - `keeping.rs`: whether what is no message can be kept
@@ -28,8 +30,10 @@ mod door;
 mod encoding;
 mod files;
 mod framing;
+pub mod fuzzing;
 mod handler;
 mod keeping;
+mod lines;
 mod linger;
 mod listener;
 mod problem;

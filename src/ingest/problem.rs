@@ -101,7 +101,7 @@ impl Reason {
             Self::UnsupportedType => (
                 "unsupported-type",
                 "unsupported_type",
-                "The body is announced as something other than protobuf",
+                "The body is announced as something that is not taken here",
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
             ),
             Self::UnsupportedEncoding => (
@@ -202,6 +202,8 @@ pub(super) struct Problem {
     pub detail: String,
     /// The field of the message that is wrong, where one is.
     pub field: Option<Cow<'static, str>>,
+    /// What would be taken, where that depends on the path.
+    pub taken: Option<String>,
     /// Further members of the answer.
     pub more: serde_json::Map<String, serde_json::Value>,
 }
@@ -216,7 +218,7 @@ impl From<Problem> for io::Error {
 impl Problem {
     pub(super) fn new(reason: Reason, detail: impl Into<String>) -> Self {
         let more = serde_json::Map::new();
-        Self { reason, detail: detail.into(), field: None, more }
+        Self { reason, detail: detail.into(), field: None, taken: None, more }
     }
 
     /// The answer; `jitter` gives a number from a range.
@@ -239,6 +241,10 @@ impl Problem {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         self.reason.hint(headers);
+        let taken = self.taken.as_deref().map(HeaderValue::from_str);
+        if let Some(Ok(taken)) = taken {
+            headers.insert(ACCEPT, taken);
+        }
         if let Some(range) = self.reason.retry_after() {
             headers.insert(RETRY_AFTER, HeaderValue::from(jitter(range)));
         }

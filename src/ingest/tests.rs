@@ -202,7 +202,7 @@ fn compressed(bytes: &[u8]) -> Vec<u8> {
 async fn each_refusal_has_its_status_and_its_type() {
     let running = start(|_, _| ());
     let good = message(|_| ());
-    let kind = "content-type: application/json";
+    let kind = "content-type: text/json";
     let coding = "content-encoding: br";
     let gzip = "content-encoding: gzip";
     // Less than a message may have, and a thousand times as much when it is uncompressed.

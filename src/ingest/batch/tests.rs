@@ -1,7 +1,10 @@
 //! What is kept of a batch, and what is said of the rest?
 
+use super::super::framing::Delimited;
+use super::super::lines::Lines;
 use super::*;
 use crate::record::{Epoch, RecordId, Sequence};
+use bytes::Bytes;
 use std::cell::{Cell, RefCell};
 use std::future::{Ready, pending};
 use std::rc::Rc;
@@ -67,6 +70,16 @@ fn batch(messages: &[&str]) -> Vec<u8> {
     all
 }
 
+/// A batch of messages behind their lengths.
+async fn keep<A: Future<Output = Result<T, AppendError>>, T>(
+    body: impl AsyncRead,
+    limits: Limits,
+    given_up: impl Future<Output = Problem>,
+    append: impl FnMut(&[u8]) -> Result<(A, usize), Problem>,
+) -> Report {
+    super::keep(body, Delimited::new(limits.message), limits, given_up, append).await
+}
+
 async fn kept(spool: &Spool, body: &[u8]) -> Report {
     keep(body, LIMITS, pending(), |message| spool.append(message)).await
 }
@@ -96,6 +109,40 @@ async fn a_message_that_cannot_be_kept_is_named_and_its_neighbours_are_kept() {
         {"index": 2, "reason": "too_large", "detail": "a message may have 10 bytes; it has 11"},
     ]);
     assert_eq!(members(report), (json!({"accepted": 2, "rejected": rejected}), None));
+}
+
+#[tokio::test]
+async fn of_a_batch_of_lines_each_is_kept_or_named_and_blank_ones_have_no_place() {
+    let spool = Spool::default();
+    let body = b"\na\n\nbad\n01234567890\n \nb";
+    let report =
+        super::keep(&body[..], Lines::new(LIMITS.message), LIMITS, pending(), |m| spool.append(m));
+    let rejected = json!([
+        {"index": 1, "reason": "malformed", "detail": "it is bad"},
+        {"index": 2, "reason": "too_large", "detail": "a message may have 10 bytes; it has 11"},
+    ]);
+    let expected = json!({"accepted": 2, "rejected": rejected});
+    assert_eq!(members(report.await), (expected, None));
+    assert_eq!(spool.taken.take(), ["a", "b"]);
+}
+
+/// Fails where an error is taken for the end: a line that was cut may look whole.
+#[tokio::test]
+async fn a_last_line_counts_only_where_the_body_ended_as_it_should() {
+    let broken = cut_in_a_line();
+    let spool = Spool::default();
+    let report =
+        super::keep(broken, Lines::new(LIMITS.message), LIMITS, pending(), |m| spool.append(m));
+    let (members, why) = members(report.await);
+    let expected = json!({"accepted": 1, "rejected": [], "next": 1});
+    assert_eq!((members, why), (expected, Some(Reason::Incomplete)));
+}
+
+/// Two lines, the second one cut.
+fn cut_in_a_line() -> impl AsyncRead {
+    let pieces = [Ok(Bytes::from_static(b"a\nb")), Err("reset")];
+    let limits = body::Limits { size: 100, what: "a batch", time: LIMITS.time };
+    tokio_util::io::StreamReader::new(body::stream(futures_util::stream::iter(pieces), limits))
 }
 
 #[tokio::test]

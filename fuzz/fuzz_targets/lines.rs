@@ -1,0 +1,9 @@
+//! A batch of lines: what is asked of it stands in `src/ingest/fuzzing.rs`.
+#![no_main]
+
+#[path = "../measured.rs"]
+mod measured;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    measured::within(measured::POSTED, waystation::ingest::fuzzing::lines, data);
+});

@@ -151,6 +151,8 @@ impl Provoked {
         for (operation, request) in [
             (POST, request(POST, &[], &good())),
             (POST, request(POST, &[], b"{}")),
+            (POST, request(POST, &["content-type: application/json"], b"{\"deviceId\": \"t\"}")),
+            (POST, request(POST, &["content-type: application/x-ndjson"], b"{}")),
             (POST, request(POST, &[], &nobody().encode_to_vec())),
             (POST, request(POST, &[], &vec![0; (64 << 10) + 1])),
             (POST, request(POST, &text, &good())),
@@ -160,6 +162,10 @@ impl Provoked {
             ("GET /endpoint", request("GET /endpoint", &[], b"")),
             (BATCH, request(BATCH, &[], &two)),
             (BATCH, request(BATCH, &[], &two[..two.len() - 1])),
+            (
+                BATCH,
+                request(BATCH, &["content-type: application/x-ndjson"], b"{\"deviceId\": \"t\"}\n"),
+            ),
             (BATCH, request(BATCH, &[], &no_length)),
             (BATCH, request(BATCH, &[], &batch(&[nobody()]))),
             (BATCH, request(BATCH, &text, &two)),
@@ -204,9 +210,44 @@ impl Provoked {
     }
 }
 
+/// Answers to clients that may not ask, or not so often.
+fn by_strangers(all: &mut Provoked) {
+    let mut site = Site::new(None);
+    site.set_routes(&[("/endpoint", "test"), ("/other", "test")]);
+    let made = site.command("token").args(["elsewhere", "--route", "/other"]).output().unwrap();
+    let made = String::from_utf8(made.stdout).unwrap();
+    let (token, line) = made.split_once('\n').expect(&made);
+    let file = site.root().join("tokens");
+    fs::write(&file, line).unwrap();
+    site.set("ingest.tokens", file.to_str().unwrap());
+    let service = site.start();
+    let known = format!("authorization: Bearer {token}");
+    for operation in [POST, BATCH] {
+        for headers in [&[][..], &[known.as_str()]] {
+            let request = request(operation, headers, &good());
+            all.add(operation, Raw::connect(site.ingest).ask(&request));
+        }
+    }
+    service.stop();
+
+    let mut site = Site::new(None);
+    site.set_number("ingest.max_requests_per_address", 1);
+    let service = site.start();
+    for (operation, body) in [(POST, good()), (BATCH, batch(&[message(0, 1)]))] {
+        support::until("a request is one too many", || {
+            let answer = Raw::connect(site.ingest).ask(&request(operation, &[], &body));
+            let status = answer.status;
+            all.add(operation, answer);
+            status == 429
+        });
+    }
+    service.stop();
+}
+
 /// Every answer that the documentation describes.
 fn provoked() -> Provoked {
     let mut all = Provoked::default();
+    by_strangers(&mut all);
 
     let mut site = Site::new(None);
     site.set("ingest.body_timeout", "500ms");

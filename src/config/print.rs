@@ -4,7 +4,7 @@
 //! masked. It does not know whether values are right: only a checked configuration comes here.
 
 use super::raw::{Found, RawConfig, Values};
-use super::schema::{self, BOX_NAME, Setting};
+use super::schema::{self, BOX_NAME, ROUTE_DESCRIPTOR_SET, ROUTE_KEY, ROUTE_PROTO, Setting};
 use super::value::Value;
 use crate::forward::{MASK, is_secret};
 use std::collections::BTreeMap;
@@ -36,8 +36,15 @@ pub fn to_toml(raw: &RawConfig, box_name: &str) -> String {
 
 fn route(out: &mut String, values: &Values) {
     heading(out, "[[route]]");
+    let own_schema = [&ROUTE_PROTO, &ROUTE_DESCRIPTOR_SET];
+    let own_schema = own_schema.iter().any(|setting| values.contains_key(setting.name));
     for setting in schema::ROUTE_SETTINGS {
-        entry(out, setting, values, setting.default_value(), "default");
+        let default = match setting.name {
+            // The default key is a field of the built-in message.
+            name if name == ROUTE_KEY.name && own_schema => Some(Value::Text(String::new())),
+            _ => setting.default_value(),
+        };
+        entry(out, setting, values, default, "default");
     }
 }
 

@@ -77,9 +77,8 @@ fn check_one(checking: &mut Checking<'_>, raw: &RawRoute) -> Option<RouteConfig>
     }
     let (message, key, source) = (message?, key?, source?);
     // The default key is a field of the built-in message; another message may not have it.
-    let key_is_meant = raw.values.contains_key(ROUTE_KEY.name) || message == BUILT_IN_MESSAGE;
+    let key_is_meant = raw.values.contains_key(ROUTE_KEY.name) || source == Source::BuiltIn;
     let key = (key_is_meant && !key.is_empty()).then_some(key);
-    // No field can be called so where this is not meant: it would have been written as a path.
     let timestamp = timestamp.filter(|path| path != RECEIVED);
     let route = RouteConfig {
         path: path?,

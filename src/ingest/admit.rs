@@ -9,7 +9,8 @@ use super::encoding::Encoding;
 use super::problem::{Problem, Reason};
 use std::convert::Infallible;
 use std::str::FromStr;
-use warp::http::Method;
+use warp::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use warp::http::{HeaderMap, HeaderValue, Method};
 
 /// Behind the path of a route, of which no other route may have it: where its batches are posted.
 const BATCH: &str = "/batch";
@@ -21,6 +22,18 @@ pub(super) struct Headers {
     pub encoding: Option<Encoding>,
     /// Bytes of the body, where it is not sent in chunks.
     pub length: Option<u64>,
+}
+
+/// What no text can be read from is something else than all that is taken. So it is refused with everything
+/// else, behind the door.
+pub(super) fn make_readable(headers: &mut HeaderMap) {
+    for name in [CONTENT_TYPE, CONTENT_ENCODING] {
+        if let Some(value) = headers.get_mut(&name)
+            && value.to_str().is_err()
+        {
+            *value = HeaderValue::from_static("unreadable");
+        }
+    }
 }
 
 impl Headers {

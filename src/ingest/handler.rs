@@ -240,8 +240,7 @@ impl Handler {
                 }
                 Err(error) => return Err(error.into()),
             };
-            self.stats.count_unknown_fields(converted.unknown_fields);
-            let (key, time) = (converted.key.as_deref(), converted.time.map(millis));
+            let (key, time) = (converted.key.as_deref(), converted.time.and_then(millis));
             let put = || self.put(endpoint, key, time, &[], json);
             let taken = match (&self.repeats, endpoint.window) {
                 (Some(repeats), Some(window)) if converted.apart => {
@@ -253,6 +252,8 @@ impl Handler {
                 }
                 _ => Taken::new(put()?, Kind::Message),
             };
+            // Not before: what is refused for now comes again.
+            self.stats.count_unknown_fields(converted.unknown_fields);
             Ok((taken, json.len()))
         })
     }
@@ -325,9 +326,14 @@ fn one_line(why: &str) -> String {
     why.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST_REASON).collect()
 }
 
-/// An event's time as Kafka counts it.
-fn millis(time: Timestamp) -> Millis {
-    Millis(time.seconds.saturating_mul(1_000).saturating_add(i64::from(time.nanos / 1_000_000)))
+/// 1980-01-07, the day after that from which GPS counts, in seconds since 1970.
+const FIRST_DAY: i64 = 315_964_800 + 86_400;
+
+/// An event's time as Kafka counts it. One before there was GPS is that of a tracker that does not know
+/// the time yet, and brokers would delete the record at once.
+fn millis(time: Timestamp) -> Option<Millis> {
+    let millis = Millis(time.seconds.saturating_mul(1_000) + i64::from(time.nanos / 1_000_000));
+    (time.seconds >= FIRST_DAY).then_some(millis)
 }
 
 /// A reception now. A box without a battery starts in the past until it learns the time;
@@ -339,6 +345,15 @@ fn reception(now: Millis) -> Reception {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_event_time_of_a_tracker_that_does_not_know_the_time_is_none() {
+        let at = |seconds| millis(Timestamp { seconds, nanos: 999_999_999 });
+        for seconds in [i64::MIN, -62_135_596_800, 0, FIRST_DAY - 1] {
+            assert_eq!(at(seconds), None, "{seconds}");
+        }
+        assert_eq!(at(FIRST_DAY), Some(Millis(FIRST_DAY * 1_000 + 999)));
+    }
 
     #[test]
     fn a_clock_before_the_build_is_not_believed() {

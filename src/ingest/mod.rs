@@ -269,6 +269,7 @@ impl Server {
         let service = |peer| {
             let answer = Introduced { service: answer.clone(), peer: asks.then_some(peer) };
             service_fn(move |mut request: Request<Incoming>| {
+                admit::make_readable(request.headers_mut());
                 encoding::join(request.headers_mut());
                 answer.call(request)
             })

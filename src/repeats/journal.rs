@@ -14,7 +14,7 @@
 //! | 4 | format version, 1 | 8 | sequence of its record |
 //! | 16 | the spool's id | 8 | reception of its record, ms since 1970, signed |
 //! | 16 | the key of the marks, random | 4 | CRC-32C of all before it |
-//! | 8 | records lost when it was begun | | |
+//! | 8 | records gone when it was begun | | |
 //! | 4 | CRC-32C of all before it | | |
 //!
 //! Any bytes may be read here: what is not whole is passed over. It deliberately does not know
@@ -46,8 +46,8 @@ pub struct Head {
     pub spool_id: [u8; 16],
     /// What marks are hashed with.
     pub key: [u8; 16],
-    /// Records that had been lost by the spool's books.
-    pub lost: u64,
+    /// Records that had been lost or dropped by the books.
+    pub gone: u64,
 }
 
 /// The mark of a durable record.
@@ -65,7 +65,7 @@ impl Head {
         out.extend_from_slice(&VERSION.to_le_bytes());
         out.extend_from_slice(&self.spool_id);
         out.extend_from_slice(&self.key);
-        out.extend_from_slice(&self.lost.to_le_bytes());
+        out.extend_from_slice(&self.gone.to_le_bytes());
         out.extend_from_slice(&crc32c::crc32c(&out).to_le_bytes());
         out
     }
@@ -78,7 +78,7 @@ impl Head {
         Some(Self {
             spool_id: *body[8..].first_chunk()?,
             key: *body[24..].first_chunk()?,
-            lost: u64::from_le_bytes(*body[40..].first_chunk()?),
+            gone: u64::from_le_bytes(*body[40..].first_chunk()?),
         })
     }
 }
@@ -145,7 +145,7 @@ pub fn remove(dir: &Path) -> io::Result<()> {
 #[derive(Debug)]
 enum Note {
     Line(Line),
-    /// Nothing that was written counts any more; so many records are lost.
+    /// Nothing that was written counts any more; so many records are gone.
     Forget(u64),
 }
 
@@ -197,10 +197,10 @@ impl Journal {
         let _ = self.notes.as_ref().map(|notes| notes.try_send(Note::Line(line)));
     }
 
-    /// Nothing that was written counts any more: `lost` records are lost by now.
-    pub fn forget(&self, lost: u64) {
+    /// Nothing that was written counts any more: `gone` records are gone by now.
+    pub fn forget(&self, gone: u64) {
         // Not to be missed: what it takes back is on the disk. The thread is there until the end.
-        let _ = self.notes.as_ref().map(|notes| notes.send(Note::Forget(lost)));
+        let _ = self.notes.as_ref().map(|notes| notes.send(Note::Forget(gone)));
     }
 }
 
@@ -247,9 +247,9 @@ impl Files {
                         self.since.get_or_insert(line.at);
                         self.count += 1;
                     }
-                    Note::Forget(lost) => {
+                    Note::Forget(gone) => {
                         bytes.clear();
-                        self.head.lost = lost;
+                        self.head.gone = gone;
                         self.file = None;
                         written = remove(&self.dir).and(self.exchange());
                     }
@@ -311,7 +311,7 @@ impl Files {
 mod tests {
     use super::*;
 
-    const HEAD: Head = Head { spool_id: [1; 16], key: [2; 16], lost: 3 };
+    const HEAD: Head = Head { spool_id: [1; 16], key: [2; 16], gone: 3 };
 
     fn line(n: u64) -> Line {
         let at = Millis(1_000 + n.cast_signed());
@@ -365,7 +365,7 @@ mod tests {
         journal.forget(4);
         journal.append(line(9));
         drop(journal);
-        assert_eq!(found(dir), (Head { lost: 4, ..HEAD }, lines(9..10)));
+        assert_eq!(found(dir), (Head { gone: 4, ..HEAD }, lines(9..10)));
     }
 
     #[test]

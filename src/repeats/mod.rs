@@ -24,9 +24,9 @@
 //!   was newer than a backup: then its device's resend must not be taken for a repeat, and its
 //!   sequence is given anew. No such line is there when that one passes the watermark: each start
 //!   begins a new journal, synced, with what it believed and nothing else;
-//! - it is of this very spool, by its id, and no record has been lost since, by the books. At run
-//!   time too a loss that the books learn of makes all marks forgotten before the next repeat is
-//!   answered: nobody knows whose they were;
+//! - it is of this very spool, by its id, and no record has been lost or dropped since, by its books and
+//!   by those of the spools inside it. At run time too, what the books learn of that makes all marks
+//!   forgotten before the next repeat is answered: nobody knows whose they were;
 //! - its age, by the clock of the day, lies within the window. A clock that was set back or
 //!   ahead, as on a box without a battery, makes it forgotten. While the process runs, the clock of
 //!   the day is not asked.
@@ -41,8 +41,9 @@
 mod journal;
 mod table;
 
+use crate::ledger::Ledger;
 use crate::record::{Millis, RecordId, Route, Sequence};
-use crate::spool::outside::{Selection, Selector};
+use crate::spool::outside::{self, Selection, Selector};
 use crate::spool::{Append, AppendError, SpoolWriter};
 use journal::{Head, Journal, Line};
 use siphasher::sip128::{Hasher128, SipHasher24};
@@ -82,8 +83,8 @@ pub struct Repeats {
 
 struct State {
     table: Table<Pending>,
-    /// Records that are lost by the books, as far as is known here.
-    lost: u64,
+    /// Records that are gone by the books, as far as is known here.
+    gone: u64,
 }
 
 /// A message that is not durable yet.
@@ -107,15 +108,15 @@ impl Repeats {
 
     fn bounded(writer: &SpoolWriter, window: Duration, most: usize) -> Self {
         let dir = writer.dir();
-        let lost = writer.ledger().lost;
+        let gone = gone(writer);
         let spool_id = writer.spool_id();
         let known = journal::read(dir, most).unwrap_or_else(|error| {
             tracing::warn!("cannot read which messages were seen before this start: {error}");
             None
         });
         let (head, mut lines) = known.filter(|(head, _)| head.spool_id == spool_id).map_or_else(
-            || (Head { spool_id, key: random_key(), lost }, Vec::new()),
-            |(head, lines)| (Head { lost, ..head }, if head.lost == lost { lines } else { vec![] }),
+            || (Head { spool_id, key: random_key(), gone }, Vec::new()),
+            |(head, lines)| (Head { gone, ..head }, if head.gone == gone { lines } else { vec![] }),
         );
         let watermark = writer.watermark();
         lines.retain(|line| line.sequence < watermark);
@@ -145,7 +146,7 @@ impl Repeats {
             forget(dir);
         });
         Self {
-            state: Mutex::new(State { table, lost }),
+            state: Mutex::new(State { table, gone }),
             key: head.key,
             began: Instant::now(),
             window,
@@ -166,13 +167,13 @@ impl Repeats {
         let mut state = self.settled();
         let now = self.window + self.began.elapsed();
         if state.table.find(mark, now, within).is_some() {
-            // Only when it matters: a loss is rare, and the books are under a lock.
-            let lost = self.writer.ledger().lost;
-            if lost != state.lost {
+            // Only when it matters: repeats are rare, and the books are under a lock.
+            let gone = gone(&self.writer);
+            if gone != state.gone || gone == UNKNOWN {
                 state.table.clear();
-                state.lost = lost;
+                state.gone = gone;
                 if let Some(journal) = &self.journal {
-                    journal.forget(lost);
+                    journal.forget(gone);
                 }
             }
         }
@@ -208,6 +209,24 @@ impl Repeats {
 impl Drop for Repeats {
     fn drop(&mut self) {
         self.note();
+    }
+}
+
+/// In place of a number of records, where the books could not be read.
+const UNKNOWN: u64 = u64::MAX;
+
+/// Records that were accepted and will not come to Kafka, by the books of the spool and of those inside it.
+fn gone(writer: &SpoolWriter) -> u64 {
+    let of = |books: Ledger| books.lost + books.dropped;
+    match outside::held(writer.dir()) {
+        Ok(held) => {
+            let held = held.iter().filter_map(|held| held.view.ledger());
+            of(writer.ledger()) + held.map(of).sum::<u64>()
+        }
+        Err(error) => {
+            tracing::debug!("cannot read the books of the topics that are held: {error}");
+            UNKNOWN
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::record::{NewRecord, Reception};
-use crate::spool::{self, Config, Spool};
+use crate::spool::{self, Config, Spool, WhenFull};
 use std::fs;
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -214,8 +214,8 @@ fn the_journal_of_another_spool_or_of_before_a_loss_is_not_believed() {
     rig.stop();
 
     let (head, lines) = journal::read(&spool, MOST).unwrap().unwrap();
-    assert_eq!((head.lost, lines.len()), (0, 1));
-    let head = Head { lost: 1, ..head };
+    assert_eq!((head.gone, lines.len()), (0, 1));
+    let head = Head { gone: 1, ..head };
     drop(Journal::begin(&spool, head, &lines, WINDOW, MOST).unwrap());
     let rig = Rig::new(&spool);
     assert!(rig.kept("{\"n\":1}"), "it may be the one that is lost");
@@ -241,6 +241,73 @@ fn what_is_older_than_the_window_or_comes_from_the_future_is_forgotten_at_a_star
     rig.stop();
 }
 
+/// The oldest segment goes bad.
+fn damage_oldest(spool: &Path) {
+    let mut segments: Vec<_> = fs::read_dir(spool)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("seg-"))
+        .collect();
+    segments.sort();
+    let data = segments[0].join("db");
+    let len = usize::try_from(fs::metadata(&data).unwrap().len()).unwrap();
+    fs::write(&data, vec![0; len]).unwrap();
+}
+
+/// Fails where only losses are asked for: the oldest of a full spool are gone as well.
+#[test]
+fn once_records_are_dropped_everything_is_forgotten() {
+    let (_dir, dir) = new_dir();
+    let rig = Rig::new(&dir);
+    assert!(rig.kept("{\"n\":1}"));
+    rig.stop();
+    let full = Config { min_free: 0, max_size: 16 << 20, ..Config::new(dir.clone()) };
+    let spool = spool::open(Config { when_full: WhenFull::DropOldest, ..full }).unwrap();
+    let rig = Rig { repeats: Repeats::open(&spool.writer, WINDOW), spool };
+    assert!(!rig.kept("{\"n\":1}"));
+    let mut large = 0;
+    while rig.spool.writer.ledger().dropped == 0 {
+        large += 1;
+        assert!(large < 100, "nothing is dropped");
+        let text: String = std::iter::repeat_with(fastrand::alphanumeric).take(900_000).collect();
+        assert!(rig.kept(&text));
+    }
+    assert!(rig.kept("{\"n\":1}"), "its resend is all that is left of it");
+    rig.stop();
+}
+
+/// Fails where only the books of the spool itself are asked: a record that was moved is no longer in them.
+#[test]
+fn once_a_held_topic_has_a_loss_everything_is_forgotten() {
+    let (_dir, dir) = new_dir();
+    let rig = Rig::new(&dir);
+    assert!(rig.kept("{\"n\":1}"));
+    let held = || rig.spool.reader.open_held("t").unwrap();
+    let moved = held();
+    let route = Arc::new(Route { path: "/a".into(), topic: "t".into() });
+    let received = Reception { at: Millis::now(), clock_synchronised: true };
+    let append = moved.writer.append(&NewRecord {
+        route: &route,
+        key: None,
+        timestamp: received.at,
+        received,
+        headers: &[],
+        value: b"{\"n\":1}",
+        origin: None,
+    });
+    settled(&append.unwrap()).unwrap();
+    moved.writer.close().unwrap();
+    drop(moved);
+    assert!(!rig.kept("{\"n\":1}"));
+    damage_oldest(&dir.join("held/t"));
+    let mut moved = held();
+    while moved.reader.next_block().unwrap().is_some() {}
+    assert_eq!(moved.writer.ledger().lost, 1);
+    assert!(rig.kept("{\"n\":1}"), "its resend is all that is left of it");
+    moved.writer.close().unwrap();
+    rig.stop();
+}
+
 /// Fails where a loss that shows while the process runs leaves the marks as they are.
 #[test]
 fn once_the_books_learn_of_a_loss_everything_is_forgotten() {
@@ -250,16 +317,7 @@ fn once_the_books_learn_of_a_loss_everything_is_forgotten() {
     rig.stop();
     rig = Rig::new(&spool);
     assert!(rig.kept("{\"n\":2}") && !rig.kept("{\"n\":1}"));
-    // The segment of the first goes bad.
-    let mut segments: Vec<_> = fs::read_dir(&spool)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("seg-"))
-        .collect();
-    segments.sort();
-    let data = segments[0].join("db");
-    let len = usize::try_from(fs::metadata(&data).unwrap().len()).unwrap();
-    fs::write(&data, vec![0; len]).unwrap();
+    damage_oldest(&spool);
     while rig.spool.reader.next_block().unwrap().is_some() {}
     assert_eq!(rig.spool.writer.ledger().lost, 1);
     assert!(rig.kept("{\"n\":1}"), "its resend is all that is left of it");

@@ -134,6 +134,9 @@ fn a_schema_is_read_with_the_configuration_and_what_is_wrong_with_it_has_its_lin
     let read = &config.ingest.routes[0];
     assert_eq!((read.message.as_str(), &read.key), ("fleet.Trip", &None));
     assert_eq!(read.timestamp.as_deref(), Some("at"));
+    let printed = load(&text).to_toml();
+    assert!(printed.contains("\nkey = \"\"  # default\n"), "{printed}");
+    assert_eq!(load(&printed).config.ingest.routes[0].key, None);
     write("syntax = \"proto3\"; package fleet;\nmessage Trip { strin line = 1; }");
     let says = problem(&text);
     assert!(says.contains("; fleet.proto:2:16: "), "{says}");

@@ -41,6 +41,10 @@ fn form(message: &MessageDescriptor) -> Option<Form> {
     })
 }
 
+fn is_empty(message: &MessageDescriptor) -> bool {
+    message.full_name() == "google.protobuf.Empty"
+}
+
 /// Whether a message is one of these.
 pub(super) fn is_known(message: &MessageDescriptor) -> bool {
     form(message).is_some()
@@ -116,6 +120,8 @@ fn any(
     let body = Body { message: &inner, out: &mut bytes, at };
     let read = match &members[..] {
         [(name, value)] if is_known(&inner) && name == "value" => body.deserialize(*value),
+        // Go writes it in two ways: with an empty value, and without.
+        [(name, value)] if is_empty(&inner) && name == "value" => body.deserialize(*value),
         _ if is_known(&inner) => return Err("expected \"@type\" and \"value\" alone".to_owned()),
         _ => body.visit_map(MapDeserializer::new(members.into_iter())),
     };

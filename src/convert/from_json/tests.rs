@@ -40,16 +40,16 @@ fn every_why(text: &str) -> String {
 #[test]
 fn every_spelling_of_a_message_gives_the_same_line() {
     let canonical = concat!(
-        r#"{"deviceId":"t","fixTime":"2024-02-29T12:00:00.250Z","latitude":48.5,"speed":0,"#,
-        r#""satellites":12,"fixType":"FIX_3D","odometer":"9007199254740993","attributes":{"a":"1"}}"#
+        r#"{"deviceId":"t","fixTime":"2024-02-29T12:00:00.250Z","latitude":48.5,"longitude":0,"#,
+        r#""speed":0,"satellites":12,"fixType":"FIX_3D","odometer":"9007199254740993","attributes":{"a":"1"}}"#
     );
     assert_eq!(line(canonical).unwrap(), canonical);
     for text in [
         "\u{feff}{\"odometer\":9007199254740993,\"satellites\":\"12\",\"fixType\":3,\
-         \"fix_time\":\"2024-02-29T13:00:00.25+01:00\",\"speed\":0e3,\"latitude\":\"48.5\",\
+         \"fix_time\":\"2024-02-29T13:00:00.25+01:00\",\"speed\":0e3,\"longitude\":\"0\",\"latitude\":\"48.5\",\
          \"attributes\":{\"\\u0061\":\"1\"},\"device_id\":\"t\"}\r\n",
         " {\n\t\"deviceId\" : \"t\", \"fixTime\":\"2024-02-29T12:00:00.250000000Z\",\n\
-         \"latitude\":4.85E1,\"speed\":0.0,\"satellites\":1.20e1,\"fixType\":\"FIX_3D\",\
+         \"latitude\":4.85E1,\"longitude\":0.0,\"speed\":0.0,\"satellites\":1.20e1,\"fixType\":\"FIX_3D\",\
          \"odometer\":9.007199254740993e15,\"event\":null,\"altitude\":null,\
          \"attributes\":{\"a\":\"1\"}}",
     ] {
@@ -361,7 +361,7 @@ proptest! {
         latitude in any::<f64>(),
         hdop in any::<f32>(),
         odometer in any::<Option<u64>>(),
-        seconds in -62_135_596_800..253_402_300_800_i64,
+        seconds in 0..4_294_967_296_i64,
         attributes in any::<std::collections::BTreeMap<String, String>>(),
     ) {
         let message = RealtimeGps {

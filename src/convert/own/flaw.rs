@@ -5,6 +5,9 @@
 
 use super::super::ConvertError;
 
+/// Characters of a text that are shown.
+const SHOWN: usize = 60;
+
 /// Why a message has no JSON. As small as a pointer: the way without one is the fast one.
 #[derive(Debug)]
 pub(super) struct Flaw(Box<Found>);
@@ -32,6 +35,14 @@ impl Flaw {
     /// The bytes are the message; what they say has no place in JSON.
     pub(super) fn impossible(found: impl Into<String>, expected: &'static str) -> Self {
         Self::new(Kind::Impossible { found: found.into(), expected })
+    }
+
+    /// A text of the message as it is repeated in a sentence: in quotes, and not for ever.
+    pub(super) fn quoted(text: &str) -> String {
+        match text.char_indices().nth(SHOWN) {
+            Some((end, _)) => format!("{:?}...", &text[..end]),
+            None => format!("{text:?}"),
+        }
     }
 
     /// The JSON would be longer than a line may be.

@@ -99,10 +99,13 @@ impl Own {
         }
         let mut captured = vec![None; self.count];
         SLOTS.with_borrow_mut(|slots| {
-            slots.reset();
+            let (tables, captured_in) = (&self.tables, &mut captured);
             let mut transcoder =
-                Transcoder { tables: &self.tables, slots, out, captured: &mut captured };
-            if let Err(flaw) = transcoder.run(self.root, message, &self.wanted) {
+                Transcoder { tables, slots, out, merged: 0, captured: captured_in };
+            let outcome = transcoder.run(self.root, message, &self.wanted);
+            let unknown_fields = slots.unknown;
+            slots.reset();
+            if let Err(flaw) = outcome {
                 out.truncate(start);
                 return Err(flaw.into_error(name));
             }
@@ -117,7 +120,7 @@ impl Own {
                 Some(Captured::Time(time)) => Some(time),
                 _ => None,
             };
-            Ok(Converted { key, time, apart, unknown_fields: slots.unknown })
+            Ok(Converted { key, time, apart, unknown_fields })
         })
     }
 }

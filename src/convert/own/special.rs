@@ -110,18 +110,17 @@ impl Transcoder<'_> {
         }
         let (_, name) = url.rsplit_once('/').unwrap_or(("", url));
         let Some(id) = self.tables.by_name.get(name) else {
-            return Err(Flaw::impossible(
-                format!("of the type {url:?}"),
-                "of a type of the schema",
-            ));
+            let found = format!("of the type {}", Flaw::quoted(url));
+            return Err(Flaw::impossible(found, "of a type of the schema"));
         };
         let message = &self.tables.messages[*id];
-        let inner = Place { bytes, depth: deeper(place)?, is_checked: false };
+        let mut inner = Place { bytes, depth: deeper(place)?, is_checked: false };
         self.out.extend_from_slice(b"{\"@type\":");
         json::string(self.out, url);
         if message.shape == Shape::Object && message.name != "google.protobuf.Empty" {
             let frame = self.slots.scan(message, bytes, inner.depth)?;
             if frame.hides_values {
+                inner.is_checked = true;
                 scan::check(self.tables, *id, bytes, inner.depth)?;
             }
             self.members(message, frame, inner, Here::default())?;

@@ -298,6 +298,24 @@ fn a_list_that_would_be_a_thousand_times_as_long_in_json_is_refused() {
     assert_eq!(json, b"kept");
 }
 
+#[test]
+fn what_has_no_end_in_memory_or_in_words_is_refused() {
+    let is_too_long = |bytes: &[u8]| {
+        let error = try_convert(bytes).unwrap_err();
+        assert!(matches!(error, ConvertError::TooLong { .. }), "{error}");
+    };
+    // Each message comes in two halves, so that each is put together anew around all that is in it.
+    let halves = |inner: Vec<u8>, _| [field(5_000, &inner), field(5_000, b"")].concat();
+    is_too_long(&(0..90).fold(field(1, &vec![b'x'; 100_000]), halves));
+    assert!(try_convert(&(0..20).fold(field(1, &vec![b'x'; 100_000]), halves)).is_ok());
+    // Each text is six times as long in JSON.
+    let named = |n: u32| field(4, &field(1, format!("{n}{}", "<".repeat(1_000)).as_bytes()));
+    is_too_long(&(0..1_000).flat_map(named).collect::<Vec<_>>());
+    let url = [b"t/".as_slice(), &vec![0x7f; 50_000]].concat();
+    let error = try_convert(&field(14, &field(1, &url))).unwrap_err().to_string();
+    assert!(error.len() < 1_000, "{} bytes", error.len());
+}
+
 fn refused(text: &str, message: &str) -> SchemaError {
     let (_dir, source) = schema(text);
     Converter::new(&source, message, Fields::default()).unwrap_err()

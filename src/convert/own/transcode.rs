@@ -5,7 +5,7 @@
 //! the last value; a message that comes twice is merged, which is to read both, one after the other;
 //! of a oneof the last member counts; entries of a map are written in the order of their keys.
 //!
-//! Memory is bounded by the message, by the depth (`wire::DEEPEST`) and by [`LONGEST`]. It does not know
+//! Memory is bounded by the message and by [`LONGEST`]. It does not know
 //! which schema it is, nor what becomes of the JSON.
 
 use super::super::Timestamp;
@@ -19,7 +19,7 @@ use super::table::{Field, Kind, Message, MessageId, Repeat, Shape, Tables};
 use super::wire::{DEEPEST, Reader, too_deep};
 use std::cmp::Ordering;
 
-/// Bytes of JSON, at most. A list of enums can be two hundred times as long as its bytes.
+/// Bytes of JSON, and of merged messages, at most. A list of enums can be two hundred times as long as its bytes.
 const LONGEST: usize = 4 << 20;
 
 /// What was wanted for itself.
@@ -44,6 +44,8 @@ pub(super) struct Transcoder<'a> {
     pub tables: &'a Tables,
     pub slots: &'a mut Slots,
     pub out: &'a mut Vec<u8>,
+    /// Bytes of merged messages that are held at once.
+    pub merged: usize,
     /// By the numbers that [`Wanted`] names.
     pub captured: &'a mut [Option<Captured>],
 }
@@ -63,6 +65,10 @@ impl Transcoder<'_> {
     ) -> Result<(), Flaw> {
         let tables = self.tables;
         let message = &tables.messages[id];
+        if place.bytes.is_empty() && message.shape == Shape::Object {
+            self.out.extend_from_slice(b"{}");
+            return Ok(());
+        }
         let frame = self.slots.scan(message, place.bytes, place.depth)?;
         let mut place = place;
         if frame.hides_values && !place.is_checked {
@@ -74,7 +80,7 @@ impl Transcoder<'_> {
             special => self.special(special, message, frame, place, here),
         }?;
         self.slots.pop(frame);
-        if self.out.len() > LONGEST { Err(Flaw::too_long()) } else { Ok(()) }
+        self.check_length()
     }
 
     pub(super) fn object(
@@ -165,8 +171,15 @@ impl Transcoder<'_> {
         while let Some(value) = values.next(self.slots) {
             merged.extend_from_slice(value.range().of(place.bytes));
         }
+        // Those of the messages around it are there still: they could be as many as it is deep.
+        self.merged += merged.len();
+        if self.merged > LONGEST {
+            return Err(Flaw::too_long());
+        }
         let depth = deeper(place)?;
-        self.message(id, Place { bytes: &merged, depth, ..place }, here)
+        self.message(id, Place { bytes: &merged, depth, ..place }, here)?;
+        self.merged -= merged.len();
+        Ok(())
     }
 
     /// Appends one value.
@@ -198,6 +211,10 @@ impl Transcoder<'_> {
         scalar::write(self.out, &self.tables.enums, kind, raw, bytes)
     }
 
+    fn check_length(&self) -> Result<(), Flaw> {
+        if self.out.len() > LONGEST { Err(Flaw::too_long()) } else { Ok(()) }
+    }
+
     /// Appends a list; whether it has a value.
     pub(super) fn list(&mut self, kind: Kind, slot: Slot, place: Place<'_>) -> Result<bool, Flaw> {
         let start = self.out.len();
@@ -206,15 +223,14 @@ impl Transcoder<'_> {
             if !value.is_packed {
                 self.out.push(b',');
                 self.value(kind, value, place, Here::default())?;
+                self.check_length()?;
                 continue;
             }
             let mut packed = Reader::new(value.range().of(place.bytes));
             while !packed.is_at_end() {
                 self.out.push(b',');
                 self.scalar(kind, scan::unpack(&mut packed, kind)?, place.bytes)?;
-                if self.out.len() > LONGEST {
-                    return Err(Flaw::too_long());
-                }
+                self.check_length()?;
             }
         }
         let Some(comma) = self.out.get_mut(start) else { return Ok(false) };
@@ -263,11 +279,13 @@ impl Transcoder<'_> {
             let unknown = self.slots.unknown;
             let frame = self.slots.scan(entry, bytes, depth)?;
             self.slots.unknown = unknown;
-            let inner = Place { bytes, depth, ..place };
+            let is_checked = place.is_checked || frame.hides_values;
+            let inner = Place { bytes, depth, is_checked };
             let slot = self.slots.slot(frame, 1);
             self.or_default(value_field.kind, slot, inner)
                 .map_err(|flaw| flaw.within(&value_field.name))?;
             self.slots.pop(frame);
+            self.check_length()?;
         }
         json::close(self.out, start);
         Ok(())

@@ -77,8 +77,10 @@ pub(super) fn mask_path(joined: &mut String, path: &str) -> Result<(), Flaw> {
     if is_reversible && !after_underscore {
         return Ok(());
     }
-    let found = format!("{path:?}");
-    Err(Flaw::impossible(found, "paths in snake_case, with a letter behind each underscore"))
+    Err(Flaw::impossible(
+        Flaw::quoted(path),
+        "paths in snake_case, with a letter behind each underscore",
+    ))
 }
 
 #[cfg(test)]

@@ -64,7 +64,6 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn key(&mut self) -> Result<Key, Flaw> {
-        // Fields 1 to 15 have a key of one byte.
         let key = self.varint()?;
         let Ok(key) = u32::try_from(key) else {
             return Err(Flaw::malformed("a field's number is out of range"));

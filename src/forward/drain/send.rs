@@ -169,7 +169,8 @@ impl Forwarder {
     ) -> ControlFlow<()> {
         let since = *pass.burying.get_or_insert_with(Instant::now);
         if since.elapsed() > BURYING {
-            pass.rest = Some(Rest::Until(Instant::now()));
+            // For as long again the others have their turn: reports are taken, the heart beats.
+            pass.rest = Some(Rest::Until(Instant::now() + BURYING));
             return ControlFlow::Break(());
         }
         let at = record.sequence;

@@ -51,11 +51,16 @@ async fn without_a_known_token_nothing_is_told_and_nothing_is_read() {
             assert_eq!(answer.headers["www-authenticate"], "Bearer");
         }
     }
-    let mut client = running.connect().await;
-    client.send("POST /endpoint HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\n").await;
-    client.send("content-length: 99999\r\n\r\n").await;
-    assert_problem(&client.receive(true).await, 401, "unauthorized");
-    assert_eq!((running.rejected(Reason::Unauthorized), running.accepted()), (16, 0));
+    // Nor by a header that is no text.
+    for kind in ["text/plain", "\u{e9}"] {
+        let mut client = running.connect().await;
+        client
+            .send(&format!("POST /endpoint HTTP/1.1\r\nhost: x\r\ncontent-type: {kind}\r\n"))
+            .await;
+        client.send("content-length: 99999\r\n\r\n").await;
+        assert_problem(&client.receive(true).await, 401, "unauthorized");
+    }
+    assert_eq!((running.rejected(Reason::Unauthorized), running.accepted()), (17, 0));
 
     for path in ["/endpoint", "/vans", "/vans/batch"] {
         let answer = running.connect().await.exchange(knock(path, Some(&bearer(&token)))).await;

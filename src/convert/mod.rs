@@ -5,7 +5,7 @@
 //! there. After that a conversion fails only for what is wrong with the message at hand.
 //!
 //! The JSON is that of Go's `jsonpb` (protobuf's [JSON mapping]): lowerCamelCase names
-//! in the order of the field numbers, unset fields left out, 64-bit integers as strings, enums
+//! in the order in which the schema declares them, unset fields left out, 64-bit integers as strings, enums
 //! by name (numbers that the schema does not know stay numbers), NaN and infinities as
 //! strings, times in RFC 3339 with `Z`. `tests/go_json.rs` holds it to what Go itself wrote.
 //!

@@ -19,7 +19,7 @@
 //! - `encoding.rs`: undoing its compression, under the same
 //! - `keeping.rs`: whether what is no message can be kept
 //! - `problem.rs`: the refusals
-//! - `files.rs`: files that the configuration names; `reload.rs`: those that are read again
+//! - `files.rs`: files that the configuration names; `reload.rs`: those that are read again;
 //!   `rehearse.rs`: what is wrong with them before the start
 //! - `stats.rs`: the counters
 

@@ -2,7 +2,8 @@
 //! compiled from the schema at the start.
 //!
 //! It gives what prost-reflect's mapping gives, in Go's spelling and order, several times faster: no
-//! message is built in memory. Differences are named in `tests/go_schemas.rs`.
+//! message is built in memory. Differences from it are named in
+//! `tests/judge/excuse.rs`, those from Go in `tests/go_schemas.rs`.
 //!
 //! - `table.rs`: what is needed of the schema; `compile.rs`: how it is made
 //! - `path.rs`: the fields that are wanted for themselves

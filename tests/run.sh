@@ -229,12 +229,14 @@ else
 fi
 kafka=''
 package=''
+tests_built=''
 if step 'building the tests' build_tests; then
+    tests_built=yes
     if command -v dpkg-shlibdeps >/dev/null; then begin_package; fi
     tests
-    begin_kafka
 fi
 step 'documentation' documentation || true
+if [ -n "$tests_built" ]; then begin_kafka; fi
 outage=''
 if can_be_root; then
     begin_outage

@@ -7,9 +7,10 @@ use crate::support::reader::{Reader, consumer};
 use crate::support::service::{Site, free_port};
 use crate::support::{PATIENCE, mb, until, until_some};
 use crate::table::{Row, without_time};
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication, TopicResult};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
+use rdkafka::error::RDKafkaErrorCode;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -80,10 +81,17 @@ impl Cluster {
         let topic = NewTopic::new(TOPIC, PARTITIONS, TopicReplication::Fixed(3));
         let topic = topic.set("min.insync.replicas", "2");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        // The three agree on a controller in their own time.
-        until("the topic is made", || {
+        // The three agree on a controller in their own time. One that was asked for before the answer came
+        // too late is there as well.
+        until_some("the topic is made", 3 * PATIENCE, || {
             let made = self.admin.create_topics([&topic], &AdminOptions::new());
-            matches!(runtime.block_on(made).as_deref(), Ok([Ok(_)]))
+            let made = runtime.block_on(made);
+            let exists = RDKafkaErrorCode::TopicAlreadyExists;
+            let is_made = |made: &TopicResult| match made {
+                Ok(_) => true,
+                Err((_, error)) => *error == exists,
+            };
+            made.is_ok_and(|made| made.iter().all(is_made)).then_some(())
         });
         self.until_in_sync();
     }

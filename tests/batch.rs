@@ -38,6 +38,17 @@ fn broke_off(answer: &Answer, status: u16, kind: &str) -> u64 {
     problem["next"].as_u64().unwrap()
 }
 
+/// The client of a batch of which 100 messages are kept and half of another one has come.
+fn under_way(site: &Site, service: &Service) -> Raw {
+    let mut client = Raw::connect(site.ingest);
+    client.begin(BATCH);
+    client.chunk(&batch(1..101));
+    let half = batch(101..102);
+    client.chunk(&half[..half.len() / 2]);
+    service.until_status("what came is kept", |status| status.ledger.accepted == 100);
+    client
+}
+
 /// Fails where the answer is lost because the client is still sending, and where messages are dropped that
 /// came before the limit.
 #[test]
@@ -81,12 +92,7 @@ fn of_one_that_is_too_large_all_within_the_limit_is_kept_and_the_rest_is_sent_ag
 fn one_that_a_stop_breaks_off_is_answered_with_how_far_it_came() {
     let site = Site::new(None);
     let service = site.start();
-    let mut client = Raw::connect(site.ingest);
-    client.begin(BATCH);
-    client.chunk(&batch(1..101));
-    let half = batch(101..102);
-    client.chunk(&half[..half.len() / 2]);
-    service.until_status("what came is kept", |status| status.ledger.accepted == 100);
+    let mut client = under_way(&site, &service);
     service.signal(Signal::TERM);
     let answer = client.answer();
     assert_eq!(broke_off(&answer, 503, "stopping"), 100);
@@ -103,13 +109,7 @@ fn one_that_a_stop_breaks_off_is_answered_with_how_far_it_came() {
 fn of_one_whose_client_goes_away_what_came_whole_is_kept_and_counted() {
     let site = Site::new(None);
     let service = site.start();
-    let mut client = Raw::connect(site.ingest);
-    client.begin(BATCH);
-    client.chunk(&batch(1..101));
-    let half = batch(101..102);
-    client.chunk(&half[..half.len() / 2]);
-    service.until_status("what came is kept", |status| status.ledger.accepted == 100);
-    drop(client);
+    drop(under_way(&site, &service));
     service.until_status("the connection's end is seen", |status| {
         status.ingest.rejected["incomplete"] == 1
     });

@@ -8,9 +8,8 @@
 mod rig;
 
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
-use rig::{Rig, cluster, read_all, read_all_but};
+use rig::{Rig, books, cluster, letters, read_all, read_all_but};
 use std::fs;
-use std::path::Path;
 use waystation::dead::{self, Letter, Store};
 use waystation::record::{Millis, Sequence};
 use waystation::spool::{self, Config, Spool};
@@ -18,19 +17,6 @@ use waystation::status::KafkaState;
 
 /// Bytes of a header that librdkafka refuses by itself, with the record that has it.
 const TOO_LARGE: usize = 9 << 18;
-
-/// The letters of a spool, in order.
-fn letters(spool: &Path) -> Vec<Letter> {
-    let found = dead::list(spool).unwrap();
-    found.iter().map(|found| dead::read(found).unwrap().unwrap()).collect()
-}
-
-/// The dead, the waiting and the delivered of the books.
-fn books(rig: &Rig) -> (u64, u64, u64) {
-    let ledger = rig.writer.ledger();
-    assert!(ledger.balances(), "{ledger:?}");
-    (ledger.dead, ledger.spooled, ledger.delivered)
-}
 
 async fn until_paused(rig: &Rig) -> String {
     let look = rig.until("paused", |look| look.mood.state == KafkaState::Paused).await;

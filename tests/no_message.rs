@@ -11,32 +11,19 @@ mod support;
 use bytes::Bytes;
 use hyper::{Method, StatusCode};
 use prost::Message as _;
-use rig::{Rig, cluster, read_all_but};
+use rig::{Rig, books, cluster, letters, read_all_but};
 use serde_json::{Value, json};
 use std::fs;
-use std::path::Path;
 use support::client::{ask, post, post_to, request};
 use support::fleet::message;
 use support::kafka::{Kafka, TOPIC};
 use support::service::{Service, Site};
 use waystation::convert::RealtimeGps;
-use waystation::dead::{self, Letter};
+use waystation::dead;
 use waystation::record::Sequence;
 use waystation::status::KafkaState;
 
 const BYTES: &[u8] = b"\xff\x1b[2J";
-
-fn letters(spool: &Path) -> Vec<Letter> {
-    let found = dead::list(spool).unwrap();
-    found.iter().map(|found| dead::read(found).unwrap().unwrap()).collect()
-}
-
-/// The dead, the waiting and the delivered of the books.
-fn books(rig: &Rig) -> (u64, u64, u64) {
-    let ledger = rig.writer.ledger();
-    assert!(ledger.balances(), "{ledger:?}");
-    (ledger.dead, ledger.spooled, ledger.delivered)
-}
 
 /// Fails without the look at the mark in `send_one` (it is sent), and where it waits for what is in
 /// flight before it.

@@ -72,18 +72,17 @@ pub fn rehearse(config: &forward::Config) -> Vec<forward::Obstacle> {
 /// What is wrong with a route's schema, message or fields, if anything.
 pub fn route(route: &RouteConfig) -> Option<RouteObjection> {
     let RouteConfig { source, message, key, timestamp, dedupe, .. } = route;
-    let tried = |key, time| Converter::new(source, message, Fields { key, time }).err();
-    let (error, field) = match tried(key.as_deref(), None) {
-        Some(error) => (error, &ROUTE_KEY),
-        None => {
-            if let Some(error) = tried(None, timestamp.as_deref()) {
-                (error, &ROUTE_TIMESTAMP)
-            } else {
-                let fields = &dedupe.as_ref()?.fields;
-                let converter = Converter::new(source, message, Fields::default()).ok()?;
-                (converter.telling_apart(fields).err()?, &ROUTE_DEDUPE)
-            }
+    let tried = |key, time| Converter::new(source, message, Fields { key, time });
+    let (error, field) = match tried(key.as_deref(), timestamp.as_deref()) {
+        Ok(converter) => {
+            let fields = &dedupe.as_ref()?.fields;
+            (converter.telling_apart(fields).err()?, &ROUTE_DEDUPE)
         }
+        // Which of the two it is matters only where something is wrong: a schema is read each time.
+        Err(both) => match tried(key.as_deref(), None) {
+            Ok(_) => (both, &ROUTE_TIMESTAMP),
+            Err(error) => (error, &ROUTE_KEY),
+        },
     };
     let setting = match (&error, source) {
         (SchemaError::UnknownMessage { .. } | SchemaError::Unsupported { .. }, _) => &ROUTE_MESSAGE,

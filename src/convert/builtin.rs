@@ -77,17 +77,11 @@ const ARE_SET: [(&str, IsSet); 18] = [
 
 /// Whether the field called `name` is set.
 pub(super) fn is_set(name: &str) -> Result<IsSet, SchemaError> {
-    match ARE_SET.iter().find(|(known, _)| *known == name) {
-        Some((_, is_set)) => Ok(*is_set),
-        None => Err(unknown(name, ARE_SET.iter().map(|(known, _)| *known))),
-    }
-}
-
-/// There is no field called `name`, but perhaps one of these was meant.
-fn unknown(name: &str, known: impl Iterator<Item = &'static str>) -> SchemaError {
-    let nearest = known.min_by_key(|known| strsim::damerau_levenshtein(known, name));
-    let nearest = nearest.unwrap_or_default().to_owned();
-    SchemaError::UnknownField { message: MESSAGE.to_owned(), found: name.to_owned(), nearest }
+    let found = ARE_SET.iter().find(|(known, _)| *known == name);
+    let known = || ARE_SET.iter().map(|(known, _)| *known);
+    found
+        .map(|(_, is_set)| *is_set)
+        .ok_or_else(|| SchemaError::unknown_field(MESSAGE, name, known()))
 }
 
 /// The fields that hold more than one value, and what they are.
@@ -101,11 +95,10 @@ pub(super) fn time(name: &str) -> Result<(), SchemaError> {
     if name == TIME {
         return Ok(());
     }
-    let (message, wanted) = (MESSAGE.to_owned(), "a google.protobuf.Timestamp");
     if FIELDS.iter().any(|(known, _)| *known == name) {
-        return Err(wrong(name, "a single value", wanted));
+        return Err(wrong(name, "a single value", "a google.protobuf.Timestamp"));
     }
-    Err(SchemaError::UnknownField { message, found: name.to_owned(), nearest: TIME.to_owned() })
+    Err(SchemaError::unknown_field(MESSAGE, name, [TIME]))
 }
 
 fn wrong(name: &str, kind: &'static str, wanted: &'static str) -> SchemaError {
@@ -121,7 +114,8 @@ impl Field {
         if let Some((_, kind)) = COMPOSITES.iter().find(|(known, _)| *known == name) {
             return Err(wrong(name, kind, "a single value (a number, a text, an enum)"));
         }
-        Err(unknown(name, FIELDS.iter().map(|(known, _)| *known)))
+        let known = FIELDS.iter().map(|(known, _)| *known);
+        Err(SchemaError::unknown_field(MESSAGE, name, known))
     }
 
     /// The field's value as a key; `None` when it is unset. Takes texts out of the message.

@@ -132,12 +132,28 @@ pub(super) fn message(
     }
 }
 
+impl SchemaError {
+    /// The message has no field called `found`, but perhaps one of these was meant.
+    pub(super) fn unknown_field<'a>(
+        message: &str,
+        found: &str,
+        known: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
+        let nearest = nearest(found, known).unwrap_or_default().to_owned();
+        Self::UnknownField { message: message.to_owned(), found: found.to_owned(), nearest }
+    }
+}
+
+/// The name that is most like it.
+pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known.into_iter().min_by_key(|known| strsim::damerau_levenshtein(known, name))
+}
+
 fn unknown(pool: &DescriptorPool, name: &str) -> SchemaError {
     let known: Vec<_> = pool.all_messages().filter(|message| !message.is_map_entry()).collect();
     let own = known.iter().map(MessageDescriptor::full_name);
     let own = own.filter(|name| !name.starts_with("google.protobuf."));
-    let near = |known: &str| strsim::damerau_levenshtein(known, name);
-    let instead = match own.min_by_key(|known| near(known)) {
+    let instead = match nearest(name, own) {
         Some(nearest) => format!("did you mean {nearest:?}?"),
         None => "the schema has no message".to_owned(),
     };

@@ -1,7 +1,8 @@
 //! How was a body compressed (`Content-Encoding`), and what was it before?
 //!
 //! What comes out is asked for piece by piece, so that one that would become gigabytes costs no more than
-//! what somebody is ready to read, and one that is members without end costs no more than some. It does not know what the bytes mean, nor how many there may be.
+//! what somebody is ready to read, and one that is members without end costs no more than some. It does
+//! not know what the bytes mean, nor how many there may be.
 
 use async_compression::tokio::bufread::{GzipDecoder, ZstdDecoder};
 use async_compression::zstd::DParameter;

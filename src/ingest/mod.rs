@@ -87,7 +87,7 @@ use tokio::sync::watch;
 use turns::Turns;
 use warp::Filter;
 use warp::path::FullPath;
-use warp::reject::{InvalidHeader, Rejection};
+use warp::reject::Rejection;
 use warp::reply::Response;
 
 /// How long the requests at hand may take to finish after the signal to stop.
@@ -269,8 +269,8 @@ impl Server {
         let service = |peer| {
             let answer = Introduced { service: answer.clone(), peer: asks.then_some(peer) };
             service_fn(move |mut request: Request<Incoming>| {
-                admit::make_readable(request.headers_mut());
                 encoding::join(request.headers_mut());
+                admit::make_readable(request.headers_mut());
                 answer.call(request)
             })
         };
@@ -348,13 +348,8 @@ fn filter(
         .unify()
 }
 
-/// The only thing that the chain itself refuses: a header that is not readable text.
+/// The chain itself refuses nothing: its headers can be read (`admit::make_readable`; hyper has looked at
+/// the length).
 fn unreadable(rejection: &Rejection) -> Problem {
-    match rejection.find::<InvalidHeader>() {
-        Some(header) if header.name() == "content-encoding" => {
-            Problem::new(Reason::UnsupportedEncoding, header.to_string())
-        }
-        Some(header) => Problem::new(Reason::UnsupportedType, header.to_string()),
-        None => Problem::new(Reason::NotFound, format!("{rejection:?}")),
-    }
+    Problem::new(Reason::NotFound, format!("{rejection:?}"))
 }

@@ -132,13 +132,15 @@ pub fn read(dir: &Path, most: usize) -> io::Result<Option<(Head, Vec<Line>)>> {
 
 /// Removes the files: nothing that stands in them is to be believed later.
 pub fn remove(dir: &Path) -> io::Result<()> {
-    for name in [CURRENT, BEFORE, UNFINISHED] {
-        match fs::remove_file(dir.join(name)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+    [CURRENT, BEFORE, UNFINISHED].into_iter().try_for_each(|name| remove_file(dir, name))
+}
+
+/// Removes a file that may be there.
+fn remove_file(dir: &Path, name: &str) -> io::Result<()> {
+    match fs::remove_file(dir.join(name)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// What the thread is told.
@@ -175,10 +177,7 @@ impl Journal {
         file.write_all_at(&bytes, 0)?;
         file.sync_all()?;
         fs::rename(&unfinished, dir.join(CURRENT))?;
-        match fs::remove_file(dir.join(BEFORE)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        remove_file(dir, BEFORE)?;
         File::open(dir)?.sync_all()?;
         let window = i64::try_from(window.as_millis()).unwrap_or(i64::MAX);
         let (len, count) = (bytes.len() as u64, lines.len());

@@ -256,6 +256,19 @@ fn reader(servers: &str) -> BaseConsumer {
     consumer
 }
 
+/// The letters of a spool, in order.
+pub fn letters(spool: &Path) -> Vec<dead::Letter> {
+    let found = dead::list(spool).unwrap();
+    found.iter().map(|found| dead::read(found).unwrap().unwrap()).collect()
+}
+
+/// The dead, the waiting and the delivered of the books.
+pub fn books(rig: &Rig) -> (u64, u64, u64) {
+    let ledger = rig.writer.ledger();
+    assert!(ledger.balances(), "{ledger:?}");
+    (ledger.dead, ledger.spooled, ledger.delivered)
+}
+
 /// Kafka's timestamp of the record with this number.
 pub fn read_timestamp(servers: &str, number: u64) -> Millis {
     let (consumer, start) = (reader(servers), Instant::now());

@@ -3,6 +3,7 @@
 //! A number is read from its digits, not by way of a `f64`, so that none becomes another one. What is
 //! wrong is said without its place, which the caller knows.
 
+use super::super::schema::nearest;
 use super::{SHOWN, shortened};
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, Engine as _, GeneralPurpose, GeneralPurposeConfig};
@@ -192,10 +193,8 @@ fn enumeration(names: &EnumDescriptor, json: &str) -> Result<i32, String> {
     }
     let shown = shortened(&name, SHOWN);
     let values: Vec<_> = names.values().collect();
-    let distance = |value: &&prost_reflect::EnumValueDescriptor| {
-        strsim::damerau_levenshtein(value.name(), &shown)
-    };
-    let nearest = values.iter().min_by_key(distance).map_or("", |value| value.name());
+    let known = values.iter().map(prost_reflect::EnumValueDescriptor::name);
+    let nearest = nearest(&shown, known).unwrap_or_default();
     let kind = names.name();
     Err(format!("{kind} has no value {shown:?}; did you mean {nearest:?}?"))
 }

@@ -8,10 +8,9 @@ use super::flaw::Flaw;
 use super::scalar::zigzag;
 use super::scan::{self, Raw};
 use super::table::Kind;
-use std::cmp::Ordering;
 
 /// The key of a map's entry. All keys of a map are of one kind.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum MapKey<'b> {
     Signed(i64),
     Unsigned(u64),
@@ -20,19 +19,14 @@ pub(super) enum MapKey<'b> {
 }
 
 impl<'b> MapKey<'b> {
+    /// The key that was read; without one it is 0, false or empty.
     #[allow(
         clippy::cast_possible_truncation,
         clippy::cast_possible_wrap,
         reason = "as in `scalar.rs`"
     )]
     pub(super) fn new(kind: Kind, raw: Option<Raw>, bytes: &'b [u8]) -> Result<Self, Flaw> {
-        let Some(raw) = raw else {
-            return Ok(match kind {
-                Kind::Text => Self::Text(""),
-                Kind::Bool => Self::Bool(false),
-                _ => Self::Unsigned(0),
-            });
-        };
+        let raw = raw.unwrap_or(Raw::number(0));
         let bits = raw.bits();
         Ok(match kind {
             Kind::Text => {
@@ -46,19 +40,6 @@ impl<'b> MapKey<'b> {
             Kind::Uint32 | Kind::Fixed32 => Self::Unsigned((bits as u32).into()),
             _ => Self::Unsigned(bits),
         })
-    }
-
-    pub(super) fn compare(&self, other: &Self) -> Ordering {
-        let number = |key: &Self| match key {
-            Self::Signed(number) => i128::from(*number),
-            Self::Unsigned(number) => i128::from(*number),
-            Self::Bool(flag) => i128::from(*flag),
-            Self::Text(_) => 0,
-        };
-        match (self, other) {
-            (Self::Text(a), Self::Text(b)) => a.cmp(b),
-            _ => number(self).cmp(&number(other)),
-        }
     }
 
     pub(super) fn write(&self, out: &mut Vec<u8>) {

@@ -65,7 +65,7 @@ impl Wanted {
         };
         let names = || message.fields.iter().map(|field| field.name.as_str());
         let Some(place) = names().position(|known| known == name) else {
-            return Err(unknown(&message.name, name, names()));
+            return Err(SchemaError::unknown_field(&message.name, name, names()));
         };
         let field = &message.fields[place];
         let is = |kind| SchemaError::WrongField {
@@ -121,10 +121,4 @@ impl Leaf {
             Self::Time => "a google.protobuf.Timestamp",
         }
     }
-}
-
-fn unknown<'a>(message: &str, found: &str, known: impl Iterator<Item = &'a str>) -> SchemaError {
-    let near = |known: &str| strsim::damerau_levenshtein(known, found);
-    let nearest = known.min_by_key(|known| near(known)).unwrap_or_default().to_owned();
-    SchemaError::UnknownField { message: message.to_owned(), found: found.to_owned(), nearest }
 }

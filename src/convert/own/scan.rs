@@ -11,7 +11,7 @@
 
 use super::flaw::Flaw;
 use super::table::{Field, Kind, Message, MessageId, Repeat, Tables};
-use super::wire::{DEEPEST, Range, Reader, WireType, too_deep};
+use super::wire::{DEEPEST, Range, Reader, WireType, narrow, too_deep};
 
 /// A value as it was read: of a varint or a fixed one its bits, else the range of its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,7 +158,7 @@ impl Slots {
     fn choose(&mut self, frame: &mut Frame, message: &Message, oneof: usize, place: usize) {
         let chosen = frame.slots + message.fields.len() + oneof;
         let before = std::mem::replace(&mut self.stack[chosen].value.bits, place as u64 + 1);
-        // A place that was put there below.
+        // A place of a field, and one more.
         if let Some(before) = usize::try_from(before).ok().and_then(|before| before.checked_sub(1))
             && before != place
         {
@@ -183,7 +183,8 @@ impl Slots {
         }
         let mut push = |value| {
             self.occurrences.push(Occurrence { value, next: NONE });
-            place_of(self.occurrences.len() - 1)
+            // There are fewer of them than bytes of a message.
+            narrow(self.occurrences.len() - 1)
         };
         let (first, last) = if slot.count == 1 {
             let first = push(slot.value);
@@ -198,12 +199,6 @@ impl Slots {
         slot.value = Raw { bits: Raw::range_of(ends), is_packed: false };
         slot.count = slot.count.saturating_add(1);
     }
-}
-
-/// There are fewer occurrences than bytes of a message, which a [`Range`] can count.
-#[allow(clippy::cast_possible_truncation, reason = "see above")]
-fn place_of(at: usize) -> u32 {
-    at as u32
 }
 
 /// Where a slot's values are looked through.
@@ -234,24 +229,22 @@ fn read(reader: &mut Reader<'_>, field: &Field, wire: WireType) -> Result<Raw, F
             "its wire type is {wire:?}, that of the schema {expected:?}"
         )));
     }
-    let bits = match wire {
+    Ok(Raw { bits: bits(reader, wire)?, is_packed })
+}
+
+fn bits(reader: &mut Reader<'_>, wire: WireType) -> Result<u64, Flaw> {
+    Ok(match wire {
         WireType::Varint => reader.varint()?,
         WireType::Fixed64 => reader.fixed64()?,
         WireType::Fixed32 => reader.fixed32()?.into(),
         // No field is a group: they are refused when the schema is compiled.
         _ => Raw::range_of(reader.delimited()?),
-    };
-    Ok(Raw { bits, is_packed })
+    })
 }
 
 /// Reads the next of the values that are packed in some bytes.
 pub(super) fn unpack(reader: &mut Reader<'_>, kind: Kind) -> Result<Raw, Flaw> {
-    let bits = match kind.wire() {
-        WireType::Fixed64 => reader.fixed64()?,
-        WireType::Fixed32 => reader.fixed32()?.into(),
-        _ => reader.varint()?,
-    };
-    Ok(Raw { bits, is_packed: false })
+    Ok(Raw { bits: bits(reader, kind.wire())?, is_packed: false })
 }
 
 /// A text's bytes.

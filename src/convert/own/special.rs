@@ -118,11 +118,7 @@ impl Transcoder<'_> {
         self.out.extend_from_slice(b"{\"@type\":");
         json::string(self.out, url);
         if message.shape == Shape::Object && message.name != "google.protobuf.Empty" {
-            let frame = self.slots.scan(message, bytes, inner.depth)?;
-            if frame.hides_values {
-                inner.is_checked = true;
-                scan::check(self.tables, *id, bytes, inner.depth)?;
-            }
+            let frame = self.scan(*id, &mut inner)?;
             self.members(message, frame, inner, Here::default())?;
             self.slots.pop(frame);
         } else {

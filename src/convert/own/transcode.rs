@@ -5,8 +5,8 @@
 //! the last value; a message that comes twice is merged, which is to read both, one after the other;
 //! of a oneof the last member counts; entries of a map are written in the order of their keys.
 //!
-//! Memory is bounded by the message and by [`LONGEST`]. It does not know
-//! which schema it is, nor what becomes of the JSON.
+//! Memory is bounded by the message and by [`LONGEST`]. It does not know which schema it is, nor what
+//! becomes of the JSON.
 
 use super::super::Timestamp;
 use super::super::json;
@@ -17,9 +17,9 @@ use super::scalar;
 use super::scan::{self, Frame, Raw, Slot, Slots};
 use super::table::{Field, Kind, Message, MessageId, Repeat, Shape, Tables};
 use super::wire::{DEEPEST, Reader, too_deep};
-use std::cmp::Ordering;
 
-/// Bytes of JSON, and of merged messages, at most. A list of enums can be two hundred times as long as its bytes.
+/// Bytes of JSON, and of merged messages, at most. A list of enums can be two hundred times as long as
+/// its bytes.
 const LONGEST: usize = 4 << 20;
 
 /// What was wanted for itself.
@@ -69,18 +69,25 @@ impl Transcoder<'_> {
             self.out.extend_from_slice(b"{}");
             return Ok(());
         }
-        let frame = self.slots.scan(message, place.bytes, place.depth)?;
         let mut place = place;
-        if frame.hides_values && !place.is_checked {
-            scan::check(tables, id, place.bytes, place.depth)?;
-            place.is_checked = true;
-        }
+        let frame = self.scan(id, &mut place)?;
         match message.shape {
             Shape::Object => self.object(message, frame, place, here),
             special => self.special(special, message, frame, place, here),
         }?;
         self.slots.pop(frame);
         self.check_length()
+    }
+
+    /// Notes what a message sets, and looks at the values that others take the place of.
+    pub(super) fn scan(&mut self, id: MessageId, place: &mut Place<'_>) -> Result<Frame, Flaw> {
+        let tables = self.tables;
+        let frame = self.slots.scan(&tables.messages[id], place.bytes, place.depth)?;
+        if frame.hides_values && !place.is_checked {
+            scan::check(tables, id, place.bytes, place.depth)?;
+            place.is_checked = true;
+        }
+        Ok(frame)
     }
 
     pub(super) fn object(
@@ -251,24 +258,21 @@ impl Transcoder<'_> {
         let mut values = slot.values();
         while let Some(value) = values.next(self.slots) {
             let bytes = value.range().of(place.bytes);
-            let frame = self.slots.scan(entry, bytes, depth)?;
-            if frame.hides_values && !place.is_checked {
-                scan::check(tables, id, bytes, depth)?;
-            }
+            let mut inner = Place { bytes, depth, ..place };
+            let frame = self.scan(id, &mut inner)?;
             let key = self.slots.first(self.slots.slot(frame, 0));
-            entries.push((MapKey::new(key_field.kind, key, bytes)?, value));
+            entries.push((MapKey::new(key_field.kind, key, bytes)?, inner));
             self.slots.pop(frame);
         }
         // The last of equal ones is the one that counts; the order of equal ones is kept.
-        entries.sort_by(|(a, _), (b, _)| a.compare(b));
+        entries.sort_by(|(a, _), (b, _)| a.cmp(b));
 
         let start = self.out.len();
         let mut entries = entries.into_iter().peekable();
-        while let Some((key, value)) = entries.next() {
-            let bytes = value.range().of(place.bytes);
-            if entries.peek().is_some_and(|(next, _)| next.compare(&key) == Ordering::Equal) {
-                if !place.is_checked {
-                    scan::check(tables, id, bytes, depth)?;
+        while let Some((key, inner)) = entries.next() {
+            if entries.peek().is_some_and(|(next, _)| *next == key) {
+                if !inner.is_checked {
+                    scan::check(tables, id, inner.bytes, depth)?;
                 }
                 continue;
             }
@@ -277,10 +281,8 @@ impl Transcoder<'_> {
             self.out.push(b':');
             // It was scanned before: its own unknown fields were counted then.
             let unknown = self.slots.unknown;
-            let frame = self.slots.scan(entry, bytes, depth)?;
+            let frame = self.slots.scan(entry, inner.bytes, depth)?;
             self.slots.unknown = unknown;
-            let is_checked = place.is_checked || frame.hides_values;
-            let inner = Place { bytes, depth, is_checked };
             let slot = self.slots.slot(frame, 1);
             self.or_default(value_field.kind, slot, inner)
                 .map_err(|flaw| flaw.within(&value_field.name))?;

@@ -177,6 +177,6 @@ pub(super) fn too_deep() -> Flaw {
 
 /// A place in a message: those are far smaller than 4 GiB, see `Converter::convert`.
 #[allow(clippy::cast_possible_truncation, reason = "the front door refuses longer messages")]
-fn narrow(at: usize) -> u32 {
+pub(super) fn narrow(at: usize) -> u32 {
     at as u32
 }

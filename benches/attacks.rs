@@ -4,7 +4,7 @@
 //!     cargo bench --bench attacks -- crowd bomb        (those whose name has one of the words)
 //!
 //! A service for each attack; well-behaved devices post to it, first alone, then while the attack lasts (the
-//! attackers are those of `tests/attacks.rs`). Attackers, devices and service share the machine's
+//! attackers are those of `tests/service/under_attack.rs`). Attackers, devices and service share the machine's
 //! processors: of the ratio a part is theirs. Only the ratio means anything, the times do not. A goal that is
 //! missed is exit code 1.
 

@@ -11,11 +11,11 @@
 # end is not true.
 #
 # Needs curl and root, for the cgroup: by systemd-run where systemd keeps version 2, in a directory
-# of its own elsewhere. WAYSTATION_PROFILE=dev tries the build of the tests.
+# of its own elsewhere.
 set -euo pipefail
 trap 'echo "line $LINENO: $BASH_COMMAND" >&2' ERR
 cd "$(dirname "$0")/.."
-minutes=${1:-30} rate=${2:-1000} limit=${3:-64} profile=${WAYSTATION_PROFILE:-release}
+minutes=${1:-30} rate=${2:-1000} limit=${3:-64}
 for number in "$minutes" "$rate" "$limit"; do
   case $number in '' | 0* | *[!0-9]*)
     echo "usage: $0 [MINUTES [RATE [MEMORY]]], whole numbers from 1 on; \"$number\" is none" >&2
@@ -25,8 +25,8 @@ done
 command -v curl >/dev/null || { echo "needs curl: apt-get install curl" >&2; exit 69; }
 [ "$(id -u)" -eq 0 ] || { echo "$0: limiting the memory of a process needs root" >&2; exit 77; }
 
-cargo build --locked --quiet --profile "$profile" --bin waystation --example outage_kafka
-bin=${CARGO_TARGET_DIR:-target}/${profile/#dev/debug}
+cargo build --locked --quiet --release --bin waystation --example outage_kafka
+bin=${CARGO_TARGET_DIR:-target}/release
 # Not in the system's place for temporary files, which may be memory.
 mkdir -p "${CARGO_TARGET_DIR:-target}/tmp"
 work=$(mktemp -d "$(realpath "${CARGO_TARGET_DIR:-target}/tmp")/outage.XXXXXX")

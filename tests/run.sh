@@ -5,6 +5,8 @@
 #
 #   ./tests/run.sh
 #
+# All of it in the release profile: what is tested is what the package holds, and is built once.
+#
 # Installs what is missing (it says so first), goes on after a failure, and ends with
 # `N passed, N failed`: each test counts as one, and so does each check outside cargo.
 # Without root it leaves out what needs root and names it; with CI=true nothing may be left
@@ -70,10 +72,10 @@ fi
 if ! compgen -G 'target/kafka/*/' >/dev/null; then
     extra="${extra:+$extra; }Apache Kafka and what Maven needs to fetch it: about 100 MB to download, kept under target/kafka"
 fi
-if [ -x target/debug/waystation ] && [ -x target/release/waystation ]; then
-    time='It takes about 24 minutes on 2 cores, most of it the tests; the Debian package is built beside them.'
+if [ -x target/release/waystation ]; then
+    time='It takes about 17 minutes on 2 cores, most of it the tests.'
 else
-    time='The first run takes about 28 minutes on 2 cores, a third of it compiling the dependencies twice (for the tests, for the package); later ones about 24.'
+    time='The first run takes about 27 minutes on 2 cores, more than a third of it compiling; later ones about 17.'
 fi
 prepare 'The gate' "$time" "$extra" "${missing[@]}"
 
@@ -81,11 +83,11 @@ prepare 'The gate' "$time" "$extra" "${missing[@]}"
 
 formatting() { cargo fmt --check; }
 
-lints() { cargo clippy --locked --all-targets -- -D warnings; }
+lints() { cargo clippy --release --locked --all-targets -- -D warnings; }
 
 documentation() {
-    cargo test --locked --doc --quiet
-    RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
+    cargo test --release --locked --doc --quiet
+    RUSTDOCFLAGS='-D warnings' cargo doc --release --locked --no-deps --document-private-items
 }
 
 shell_scripts() {
@@ -107,7 +109,7 @@ java_is_enough() {
     [ "${version:-0}" -ge 17 ]
 }
 
-build_tests() { cargo test --locked --no-run; }
+build_tests() { cargo test --release --locked --no-run; }
 
 # The tests that a log tells to be slow, and of which it knows no end.
 unfinished() {
@@ -118,17 +120,18 @@ unfinished() {
 # How many tests a log of cargo test reports as: passed | failed | ignored.
 count() { awk -v word="$1" '/^test result:/ { for (i = 2; i <= NF; i++) if ($i ~ "^" word) n += $(i - 1) } END { print n + 0 }' "$2"; }
 
-# Half as long again as the tests take on 2 cores: what waits for ever is ended, and named.
-LONGEST=1400
+# Twice as long as the tests take on 2 cores: what waits for ever is ended, and named.
+LONGEST=1000
 
-# cargo_tests LOG ARGUMENTS...: tests of cargo, with the log of all that they say.
+# cargo_tests LOG THREADS ARGUMENTS...: tests of cargo, so many at a time, with the log of all that they say.
 cargo_tests() {
-    local log=$1 code=0
-    shift
+    local log=$1 threads=$2 code=0
+    shift 2
     # --show-output: a test that leaves something out says so in a line `skipped: why`,
     # which would be lost otherwise. On the terminal only one line a test is wanted.
     set +e
-    timeout --kill-after=10 "$LONGEST" cargo test --locked --no-fail-fast "$@" -- --show-output 2>&1 | tee "$log" |
+    timeout --kill-after=10 "$LONGEST" cargo test --release --locked --no-fail-fast "$@" \
+        -- --show-output --test-threads "$threads" 2>&1 | tee "$log" |
         grep --line-buffered -E '^(test |running |     Running |   Doc-tests )'
     code=${PIPESTATUS[0]}
     set -e
@@ -159,19 +162,23 @@ judge() {
     note_duration "$1" "$4" "$outcome"
 }
 
-# All tests but those of tests/kafka.
+# All tests but those of tests/kafka. Most wait for half of their time: twice as many as there are cores.
 tests() {
-    local start=$SECONDS code=0 file targets=(--lib --bins --examples)
+    local start=$SECONDS code=0 file name targets=(--lib --bins --examples)
     say '=== tests'
-    for file in tests/*.rs; do targets+=(--test "$(basename "$file" .rs)"); done
-    cargo_tests "$logs/tests.log" "${targets[@]}" || code=$?
+    for file in tests/*.rs tests/*/main.rs; do
+        name=${file%/main.rs}
+        name=$(basename "$name" .rs)
+        if [ "$name" != kafka ]; then targets+=(--test "$name"); fi
+    done
+    cargo_tests "$logs/tests.log" $((2 * $(nproc))) "${targets[@]}" || code=$?
     judge tests "$logs/tests.log" "$code" "$start"
 }
 
-# Those wait most of the time.
+# As many brokers at a time as there are cores, and one that just waits.
 begin_kafka() {
     kafka_start=$SECONDS
-    cargo_tests "$logs/kafka.log" --test kafka >"$logs/kafka-lines.log" &
+    cargo_tests "$logs/kafka.log" $(($(nproc) + 1)) --test kafka >"$logs/kafka-lines.log" &
     kafka=$!
 }
 
@@ -183,10 +190,9 @@ end_kafka() {
     judge 'tests with a real Kafka' "$logs/kafka.log" "$code" "$kafka_start"
 }
 
-# Two minutes of what `benches/outage.sh` does for thirty: mostly waiting, beside the building of
-# the package.
+# Two minutes of what `benches/outage.sh` does for thirty: mostly waiting, beside Kafka's tests.
 begin_outage() {
-    as_root env "PATH=$PATH" WAYSTATION_PROFILE=dev benches/outage.sh 2 >"$logs/outage.log" 2>&1 &
+    as_root env "PATH=$PATH" benches/outage.sh 2 >"$logs/outage.log" 2>&1 &
     outage=$!
 }
 
@@ -197,7 +203,7 @@ end_outage() {
     return "$code"
 }
 
-# Beside the tests, which wait for half of their time, at the lowest priority.
+# Beside the tests, at the lowest priority: what is to be compiled is the packager alone.
 begin_package() {
     nice -n 19 packaging/build-deb.sh >"$logs/build-deb.log" 2>&1 &
     package=$!

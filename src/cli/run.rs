@@ -7,7 +7,10 @@ use crate::ingest::BindError;
 use crate::spool::OpenError;
 use std::io::stderr;
 use std::path::Path;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Loads the configuration and runs the service.
 pub fn run(path: &Path) -> u8 {
@@ -43,13 +46,14 @@ fn code(error: &RunError) -> u8 {
 
 /// Log lines go to standard error: systemd's journal, or a terminal.
 fn start_log(config: &LogConfig) -> Result<(), String> {
-    let filter = EnvFilter::try_new(&config.filter).map_err(|error| {
+    let filter: Targets = config.filter.parse().map_err(|error| {
         format!("log.filter is {:?}: {error}; \"info\" is the default", config.filter)
     })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
-    let started = match config.format {
-        LogFormat::Text => builder.with_ansi(false).with_target(false).try_init(),
-        LogFormat::Json => builder.json().try_init(),
+    let lines = fmt::layer().with_writer(stderr);
+    let lines = match config.format {
+        LogFormat::Text => lines.with_ansi(false).with_target(false).boxed(),
+        LogFormat::Json => lines.json().boxed(),
     };
+    let started = tracing_subscriber::registry().with(filter).with(lines).try_init();
     started.map_err(|error| format!("cannot start the log: {error}"))
 }

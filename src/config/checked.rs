@@ -304,6 +304,6 @@ fn log_filter(text: &str) -> Result<String, String> {
         LEVELS.contains(&level.to_ascii_lowercase().as_str())
     };
     let text = text.split(',').map(str::trim).collect::<Vec<_>>().join(",");
-    let parsed = tracing_subscriber::EnvFilter::try_new(&text).is_ok();
+    let parsed = text.parse::<tracing_subscriber::filter::Targets>().is_ok();
     (parsed && text.split(',').all(known)).then_some(text).ok_or_else(|| right.to_owned())
 }

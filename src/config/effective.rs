@@ -21,7 +21,7 @@ pub struct Config {
 /// What the operator sets under `[log]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogConfig {
-    /// Directives of `tracing_subscriber::EnvFilter`, known to be right.
+    /// Directives of `tracing_subscriber::filter::Targets`, known to be right.
     pub filter: String,
     pub format: LogFormat,
 }

@@ -202,7 +202,7 @@ mod tests {
     use std::os::unix::net::UnixListener;
 
     /// Fails without the beats, and when they do not go by what moved on (that they stop then is
-    /// held by `tests/carry.rs`).
+    /// held by `tests/service/carry.rs`).
     #[test]
     fn what_is_held_is_kept_by_a_command_that_moves_on() {
         let dir = tempfile::tempdir().unwrap();

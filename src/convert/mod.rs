@@ -7,7 +7,7 @@
 //! The JSON is that of Go's `jsonpb` (protobuf's [JSON mapping]): lowerCamelCase names
 //! in the order in which the schema declares them, unset fields left out, 64-bit integers as strings, enums
 //! by name (numbers that the schema does not know stay numbers), NaN and infinities as
-//! strings, times in RFC 3339 with `Z`. `tests/go_json.rs` holds it to what Go itself wrote.
+//! strings, times in RFC 3339 with `Z`. `tests/library/go_json.rs` holds it to what Go itself wrote.
 //!
 //! The same bytes always give the same line. This folder deliberately knows nothing of HTTP
 //! (which status an error means), of the disk, or of Kafka.

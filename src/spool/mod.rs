@@ -13,7 +13,7 @@
 //! its cache costs what was in that cache; the start lists what it can know to be missing.
 //!
 //! What it costs on the disk, in bytes a byte of JSON, for commits of 1, 20 and 128 records
-//! (`tests/repack.rs` and the benchmark, whose vehicles differ): 1.9 to 2.0, 0.25 and 0.14 to 0.15
+//! (`tests/library/repack.rs` and the benchmark, whose vehicles differ): 1.9 to 2.0, 0.25 and 0.14 to 0.15
 //! at first, and at most 0.15, 0.13 and 0.14 once it has waited for a minute and was repacked;
 //! the progress takes 128 KiB whatever waits. What it costs in wear: blocks of 1.06, 0.20 and 0.13
 //! bytes are written, each once, and each commit is synced; to repack, 0.10 to 0.12 bytes more are

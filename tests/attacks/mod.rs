@@ -56,7 +56,7 @@ pub fn under<T>(attack: Attack, address: SocketAddr, meanwhile: impl FnOnce() ->
         std::thread::spawn(move || attack.run(address, &deeds))
     };
     // What needs many connections has them first.
-    super::support::until("the attack has begun", || {
+    crate::support::until("the attack has begun", || {
         deeds.connections.load(SeqCst) >= attack.connections() as u64
     });
     let out = meanwhile();

@@ -27,7 +27,7 @@ fn denied_for() -> Duration {
 }
 
 /// Fails without `Forwarder::hold` and without `Forwarder::take_up_held`. What it would cost to do
-/// without the ids of what was moved before a crash is asked in `tests/held.rs`.
+/// without the ids of what was moved before a crash is asked in `tests/library/held.rs`.
 #[test]
 fn a_topic_that_is_denied_while_the_service_is_killed_holds_up_no_other_and_loses_nothing() {
     let Some(broker) = Broker::start() else { return };

@@ -1,8 +1,8 @@
 //! Does the test medium lose what was not synced, and only that?
 
-use super::medium::crash::Keep;
-use super::medium::disk::{Disk, Layers};
-use super::medium::tree::{Inode, Kind, Node, ROOT, Tree};
+use crate::medium::crash::Keep;
+use crate::medium::disk::{Disk, Layers};
+use crate::medium::tree::{Inode, Kind, Node, ROOT, Tree};
 use std::collections::BTreeMap;
 
 fn create(disk: &mut Disk, dir: Inode, name: &str, kind: Kind) -> Inode {

@@ -12,8 +12,8 @@ use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use std::collections::BTreeMap;
 
 pub const TOPIC: &str = "test";
-/// Enough to hold the gate's backlog whole.
-const PARTITIONS: i32 = 64;
+/// Enough to hold the gate's backlog whole, and that few devices share one.
+const PARTITIONS: i32 = 256;
 /// Every broker, for the mock cluster's calls.
 const ALL: i32 = -1;
 

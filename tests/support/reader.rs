@@ -54,7 +54,8 @@ pub fn consumer_of(
         config.set(*name, *value);
     }
     let consumer: BaseConsumer<Quiet> = config.create_with_context(Quiet).unwrap();
-    let all = partitions.map(|partition| (partition, Offset::Beginning));
+    // Not `Beginning`: what was dropped before the consumer asked for that would be passed over in silence.
+    let all = partitions.map(|partition| (partition, Offset::Offset(0)));
     assign(&consumer, topic, all);
     consumer
 }

@@ -3,7 +3,7 @@
 //!
 //! It gives what prost-reflect's mapping gives, in Go's spelling and order, several times faster: no
 //! message is built in memory. Differences from it are named in
-//! `tests/judge/excuse.rs`, those from Go in `tests/go_schemas.rs`.
+//! `tests/library/judge/excuse.rs`, those from Go in `tests/library/go_schemas.rs`.
 //!
 //! - `table.rs`: what is needed of the schema; `compile.rs`: how it is made
 //! - `path.rs`: the fields that are wanted for themselves

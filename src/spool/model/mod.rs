@@ -14,9 +14,9 @@
 //! before one is begun (`writer.rs`) and before one is freed (`keeper.rs`); a watermark that is
 //! written is no higher than it is, and passes what was removed (`shared.rs`); a loss is listed,
 //! and what was handed out is remembered (`removal.rs`). That nothing below the watermark is read
-//! (`removal.rs`) takes some thousand; a test in `tests/removal.rs` holds it by itself.
+//! (`removal.rs`) takes some thousand; a test in `tests/library/removal.rs` holds it by itself.
 //! What it does not see: of two generations of a segment the higher one counts; the keeper is too
-//! quick at removing the other (`tests/spool.rs` lays both out).
+//! quick at removing the other (`tests/library/spool.rs` lays both out).
 //!
 //! `WAYSTATION_MODEL_CASES` asks for more cases, `WAYSTATION_MODEL_SEED` for those of a run before:
 //! a failure prints it, and its operations after they were made few.

@@ -1,0 +1,107 @@
+//! What does an attack cost those who behave?
+//!
+//! Nothing but time: while it lasts, each of them is answered with 200, and the memory of the service stays
+//! what it is. How much time is measured by `cargo bench --bench attacks`; absolute times are no test.
+
+#[path = "../attacks/mod.rs"]
+mod attacks;
+
+use crate::support::service::Site;
+use attacks::{Attack, allow_open_files, post, under};
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+
+/// Bytes of memory that the service may have had, at most.
+const MEMORY: u64 = 80_000_000;
+/// How long an attack lasts.
+const TIME: Duration = Duration::from_millis(1_500);
+
+fn is_withstood(attack: Attack) {
+    allow_open_files();
+    let site = Site::new(None);
+    let service = site.start();
+    let (answers, deeds) = under(attack, site.ingest, || post(site.ingest, TIME));
+    let memory = service.memory().highest;
+    println!("{}: {} answered, {} MB", attack.name(), answers.times.len(), memory / 1_000_000);
+    assert_eq!(answers.others, Vec::<String>::new());
+    assert!(answers.times.len() > 20, "{answers:?}");
+    assert!(memory < MEMORY, "{memory} bytes of memory");
+    assert!(deeds.connections.load(SeqCst) >= attack.connections() as u64);
+    let status = service.status();
+    let kept = answers.times.len() as u64;
+    // What was answered, or sent again over another connection; and an attacker's, if it is good.
+    let beyond = status.ledger.accepted - kept;
+    assert!(attack.is_kept() || beyond <= answers.again, "{beyond} more than {kept}");
+    assert!(attack != Attack::Crowd || status.ingest.closed["made_room"] > 0, "{status:#?}");
+    service.stop();
+}
+
+#[test]
+fn headers_that_come_byte_by_byte() {
+    is_withstood(Attack::SlowHeaders);
+}
+
+#[test]
+fn bodies_that_come_byte_by_byte() {
+    is_withstood(Attack::SlowBodies);
+}
+
+#[test]
+fn gzip_bombs() {
+    is_withstood(Attack::GzipBombs);
+}
+
+#[test]
+fn zstd_bombs() {
+    is_withstood(Attack::ZstdBombs);
+}
+
+#[test]
+fn compressed_nothing_without_end() {
+    is_withstood(Attack::EmptyMembers);
+}
+
+#[test]
+fn bombs_as_batches() {
+    is_withstood(Attack::BombBatches);
+}
+
+#[test]
+fn bodies_without_end() {
+    is_withstood(Attack::EndlessBodies);
+}
+
+#[test]
+fn batches_without_end() {
+    is_withstood(Attack::EndlessBatches);
+}
+
+#[test]
+fn batches_that_come_message_by_message_and_never_end() {
+    is_withstood(Attack::SlowBatches);
+}
+
+#[test]
+fn a_thousand_idle_connections() {
+    is_withstood(Attack::Idle);
+}
+
+#[test]
+fn more_idle_connections_than_there_may_be() {
+    is_withstood(Attack::Crowd);
+}
+
+#[test]
+fn pipelined_requests_without_end() {
+    is_withstood(Attack::PipelinedFlood);
+}
+
+#[test]
+fn answers_that_nobody_reads() {
+    is_withstood(Attack::Unread);
+}
+
+#[test]
+fn headers_without_end() {
+    is_withstood(Attack::HeaderFlood);
+}

@@ -22,7 +22,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::time::{Instant, sleep, timeout_at};
 
 /// Batches that are read at once; others wait for their turn.
-pub(super) const AT_ONCE: usize = 8;
+pub(super) const AT_ONCE: u32 = 8;
 /// Records of one batch that wait to be durable at once, at most.
 const WAITING: usize = 1_000;
 /// Refused messages that are listed; a batch with more of them is given up.

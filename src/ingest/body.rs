@@ -7,7 +7,7 @@
 use super::encoding::Encoding;
 use super::problem::{Problem, Reason};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{FutureExt as _, Stream, StreamExt, stream};
 use std::fmt::Display;
 use std::io;
 use std::pin::pin;
@@ -45,21 +45,23 @@ impl Limits {
 }
 
 /// Reads the body of a request whose headers were complete at `started`, as it was before it was
-/// compressed.
-pub(super) async fn read<S, B, E>(
+/// compressed. Where it comes in pieces, `holds` is told of the bytes of each, and waited for.
+pub(super) async fn read<S, B, E, H>(
     body: S,
     encoding: Encoding,
     limits: Limits,
     started: Instant,
+    holds: impl Fn(usize) -> H,
 ) -> Result<Bytes, Problem>
 where
     S: Stream<Item = Result<B, E>>,
     B: Buf,
     E: Display,
+    H: Future<Output = ()>,
 {
     let read = async {
         // All of it first: what undoes it holds more memory than the body, which may be slow.
-        let body = collect(body, limits).await?;
+        let body = collect(body, limits, holds).await?;
         match encoding {
             Encoding::Identity | Encoding::Other => Ok(body),
             Encoding::Gzip | Encoding::Zstd => unpack(&body, encoding, limits).await,
@@ -120,44 +122,58 @@ pub(super) fn problem(error: io::Error) -> Problem {
     })
 }
 
-async fn collect<S, B, E>(body: S, limits: Limits) -> Result<Bytes, Problem>
+async fn collect<S, B, E, H>(
+    body: S,
+    limits: Limits,
+    holds: impl Fn(usize) -> H,
+) -> Result<Bytes, Problem>
 where
     S: Stream<Item = Result<B, E>>,
     B: Buf,
     E: Display,
+    H: Future<Output = ()>,
 {
+    let mut left = limits.size;
+    let mut take = |piece: Result<B, E>| {
+        let piece = piece.map_err(|error| unreadable(&error))?;
+        left = left.checked_sub(piece.remaining()).ok_or_else(|| limits.too_large())?;
+        Ok::<_, Problem>(piece)
+    };
     let mut body = pin!(body);
-    // One piece, as most bodies are, is passed on without a copy.
-    let mut first = Bytes::new();
-    let mut all = BytesMut::new();
-    while let Some(piece) = body.next().await {
-        let mut piece = piece.map_err(|error| unreadable(&error))?;
-        let length = piece.remaining();
-        if first.len().max(all.len()) + length > limits.size {
-            return Err(limits.too_large());
-        }
-        if first.is_empty() {
-            first = piece.copy_to_bytes(length);
-            continue;
-        }
-        if all.is_empty() {
-            all.extend_from_slice(&first);
-        }
-        all.put(piece);
+    let Some(first) = body.next().await else { return Ok(Bytes::new()) };
+    let mut first = take(first)?;
+    let mut next = body.next().now_or_never();
+    if matches!(next, Some(None)) {
+        // One piece, as most bodies are, is passed on without a copy.
+        return Ok(first.copy_to_bytes(first.remaining()));
     }
-    Ok(if all.is_empty() { first } else { all.freeze() })
+    let mut all = BytesMut::with_capacity(first.remaining());
+    all.put(first);
+    holds(all.len()).await;
+    loop {
+        let piece = match next.take() {
+            Some(piece) => piece,
+            None => body.next().await,
+        };
+        let Some(piece) = piece else { return Ok(all.freeze()) };
+        let piece = take(piece)?;
+        let length = piece.remaining();
+        all.put(piece);
+        holds(length).await;
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::RefCell;
 
     const LIMITS: Limits = Limits { size: 10, what: "a message", time: Duration::from_secs(30) };
 
     async fn read_pieces(pieces: &[&'static str]) -> Result<Bytes, Problem> {
         let pieces =
             pieces.iter().map(|piece| Ok::<_, String>(Bytes::from_static(piece.as_bytes())));
-        read(stream::iter(pieces), Encoding::Identity, LIMITS, Instant::now()).await
+        read(stream::iter(pieces), Encoding::Identity, LIMITS, Instant::now(), |_| async {}).await
     }
 
     #[tokio::test]
@@ -167,6 +183,28 @@ mod tests {
         assert_eq!(read_pieces(&["", "abc", "", "def", "g"]).await.unwrap(), "abcdefg");
         assert_eq!(read_pieces(&["0123456789"]).await.unwrap(), "0123456789");
         assert_eq!(read_pieces(&["01234", "56789"]).await.unwrap(), "0123456789");
+    }
+
+    /// Fails where a piece is not told, or told twice.
+    #[tokio::test]
+    async fn what_is_held_of_a_body_in_pieces_is_told() {
+        let slow = |piece: &'static str| {
+            async move {
+                tokio::task::yield_now().await;
+                Ok::<_, String>(Bytes::from_static(piece.as_bytes()))
+            }
+            .into_stream()
+        };
+        let at_once =
+            stream::iter(["ab", "c"].map(|piece| Ok(Bytes::from_static(piece.as_bytes()))));
+        let body = at_once.chain(slow("def")).chain(slow("g"));
+        let told = RefCell::new(Vec::new());
+        let holds = |bytes| {
+            told.borrow_mut().push(bytes);
+            async {}
+        };
+        let body = read(body, Encoding::Identity, LIMITS, Instant::now(), holds).await.unwrap();
+        assert_eq!((&*body, told.into_inner()), (&b"abcdefg"[..], vec![2, 1, 3, 1]));
     }
 
     #[tokio::test]
@@ -180,7 +218,7 @@ mod tests {
         let packed = zstd::stream::encode_all(bytes, 3).unwrap();
         let limits = Limits { size: 100, ..LIMITS };
         let body = stream::iter([Ok::<_, String>(Bytes::from(packed))]);
-        read(body, Encoding::Zstd, limits, Instant::now()).await
+        read(body, Encoding::Zstd, limits, Instant::now(), |_| async {}).await
     }
 
     #[tokio::test]
@@ -195,7 +233,8 @@ mod tests {
      {
         for (body, reason) in [("neither", Reason::Malformed), ("0123456789a", Reason::TooLarge)] {
             let body = stream::iter([Ok::<_, String>(Bytes::from_static(body.as_bytes()))]);
-            let problem = read(body, Encoding::Gzip, LIMITS, Instant::now()).await.unwrap_err();
+            let problem =
+                read(body, Encoding::Gzip, LIMITS, Instant::now(), |_| async {}).await.unwrap_err();
             assert_eq!(problem.reason, reason, "{problem:?}");
         }
     }
@@ -226,14 +265,16 @@ mod tests {
     async fn a_body_that_never_ends_is_given_up() {
         let limits = Limits { time: Duration::from_millis(20), ..LIMITS };
         let body = stream::pending::<Result<Bytes, String>>();
-        let problem = read(body, Encoding::Identity, limits, Instant::now()).await.unwrap_err();
+        let problem =
+            read(body, Encoding::Identity, limits, Instant::now(), |_| async {}).await.unwrap_err();
         assert_eq!(problem.reason, Reason::TooSlow);
     }
 
     #[tokio::test]
     async fn a_body_that_breaks_off_is_refused() {
         let body = stream::iter([Ok(Bytes::from_static(b"ab")), Err("connection reset")]);
-        let problem = read(body, Encoding::Identity, LIMITS, Instant::now()).await.unwrap_err();
+        let problem =
+            read(body, Encoding::Identity, LIMITS, Instant::now(), |_| async {}).await.unwrap_err();
         assert_eq!(problem.reason, Reason::Incomplete);
         assert!(problem.detail.contains("connection reset"), "{}", problem.detail);
     }

@@ -12,7 +12,8 @@ use super::framing::Delimited;
 use super::keeping::Keeping;
 use super::lines::Lines;
 use super::problem::{Problem, Reason};
-use super::stats::{Kind, Stats};
+use super::room::Guest;
+use super::stats::{Closed, Kind, Stats};
 use super::turns::Turns;
 use super::{BindError, OnInvalid, RouteConfig};
 use crate::convert::{ConvertError, Converter, Fields, Timestamp};
@@ -99,6 +100,7 @@ impl Handler {
     /// Answers one request.
     pub(super) async fn answer<B: Buf, E: Display>(
         &self,
+        guest: &Guest,
         client: Option<Client>,
         method: Method,
         path: &str,
@@ -115,9 +117,11 @@ impl Handler {
         let timed = !matches!(admitted, Ok(Admitted { form: Form::Batch, .. }));
         let response = match admitted {
             Ok(Admitted { place, form: Form::Message }) => {
-                self.message(place, headers, body, started).await
+                self.message(guest, place, headers, body, started).await
             }
-            Ok(Admitted { place, form: Form::Batch }) => self.batch(place, headers, body).await,
+            Ok(Admitted { place, form: Form::Batch }) => {
+                self.batch(guest, place, headers, body).await
+            }
             Err(problem) => Err(problem),
         };
         if timed {
@@ -143,12 +147,21 @@ impl Handler {
     /// Makes the message in the body durable.
     async fn message<B: Buf, E: Display>(
         &self,
+        guest: &Guest,
         place: usize,
         headers: Headers,
         body: impl Stream<Item = Result<B, E>>,
         started: Instant,
     ) -> Result<Response, Problem> {
-        let message = body::read(body, headers.encoding(), self.limits.message, started).await?;
+        let ended = |connections| {
+            for _ in 0..connections {
+                self.stats.count_closed(Closed::MadeRoom);
+            }
+        };
+        let holds = |bytes| guest.holds(bytes, ended);
+        let (encoding, limits) = (headers.encoding(), self.limits.message);
+        let message = body::read(body, encoding, limits, started, holds).await?;
+        guest.is_here();
         let (taken, _) = self.append(&self.endpoints[place], headers, &message)?;
         // The body's buffer belongs to the connection again while the disk works.
         drop(message);
@@ -159,6 +172,7 @@ impl Handler {
     /// Makes the messages in the body durable, as far as each can be.
     async fn batch<B: Buf, E: Display>(
         &self,
+        guest: &Guest,
         place: usize,
         headers: Headers,
         body: impl Stream<Item = Result<B, E>>,
@@ -172,6 +186,7 @@ impl Handler {
         let Some(turn) = turn else {
             return Err(Problem::new(Reason::Busy, "too many batches are under way"));
         };
+        guest.is_here();
         let given_up = async {
             tokio::select! {
                 problem = stopping => problem,

@@ -3,11 +3,11 @@
 //! Nothing that a client does costs more than its own connection: the headers of a request,
 //! the time between two requests, that in which an answer is not read, the buffers of a connection and
 //! the number of connections are bounded, and an error of a connection is that connection's alone. Where
-//! all are taken one that does nothing makes room (`room.rs`). It does not know what is served.
+//! all are taken one whose client is waited for makes room (`room.rs`). It does not know what is served.
 
 use super::linger::Lingering;
 use super::reload::Current;
-use super::room::{Room, Seat};
+use super::room::{Guest, Room};
 use super::stats::{Closed, Stats};
 use super::tls::Tls;
 use super::watched::Watched;
@@ -47,6 +47,8 @@ pub(super) struct Limits {
     pub headers: Duration,
     /// How long a client may take no more of its answer.
     pub unread: Duration,
+    /// Bytes that bodies which are not whole may hold together.
+    pub unfinished: usize,
     /// How long the connections may take to end after the signal to stop.
     pub grace: Duration,
 }
@@ -88,7 +90,7 @@ pub(super) async fn run<S>(
     let (stage, _) = watch::channel(Stage::Serving);
 
     let mut shutdown = pin!(shutdown);
-    let room = Arc::new(Room::new(Instant::now()));
+    let room = Arc::new(Room::new(Instant::now(), limits.unfinished));
     let mut acceptor = Acceptor { listener, troubled: false };
     loop {
         let accepted = async {
@@ -107,7 +109,7 @@ pub(super) async fn run<S>(
         let seated = room.enter(Instant::now());
         let seat = seated.seat();
         let stream = Watched::new(Lingering::new(stream), seated.seat(), limits.unread);
-        let service = noticed(service(peer), seated.seat());
+        let service = noticed(service(peer), seated.guest());
         // Those of this moment: what is read anew later is for later connections.
         let encryption = tls.as_ref().map(|tls| TlsAcceptor::from(Arc::clone(&tls.get().server)));
         let (stage, open) = (stage.subscribe(), stats.open_connection());
@@ -180,7 +182,7 @@ async fn handshake(
     }
 }
 
-/// Waits until one more connection may be open; where all are taken, one that does nothing is ended.
+/// Waits until one more connection may be open; where all are taken, one whose client is waited for is ended.
 async fn permit(permits: &Arc<Semaphore>, room: &Room, stats: &Stats) -> OwnedSemaphorePermit {
     loop {
         if let Ok(permit) = Arc::clone(permits).try_acquire_owned() {
@@ -201,20 +203,22 @@ async fn permit(permits: &Arc<Semaphore>, room: &Room, stats: &Stats) -> OwnedSe
     }
 }
 
-/// The service, of which the room knows when a request is under way.
+/// The service, of which the room knows when a request begins and when it is answered. What serves it tells the
+/// room the rest, by the [`Guest`] among the request's extensions.
 fn noticed<S>(
     service: S,
-    seat: Arc<Seat>,
+    guest: Guest,
 ) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send>
 where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send>,
 {
-    service_fn(move |request| {
-        seat.begin();
-        let (answer, seat) = (service.call(request), Arc::clone(&seat));
+    service_fn(move |mut request: Request<Incoming>| {
+        guest.begin(Instant::now());
+        request.extensions_mut().insert(guest.clone());
+        let (answer, guest) = (service.call(request), guest.clone());
         async move {
             let answer = answer.await;
-            seat.answered();
+            guest.answered();
             answer
         }
     })
@@ -323,7 +327,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let headers = Duration::from_secs(30);
-        let limits = Limits { connections: 4, headers, unread: headers, grace };
+        let limits = Limits { connections: 4, headers, unread: headers, unfinished: 0, grace };
         let service = hyper::service::service_fn(move |_: Request<Incoming>| {
             let mut answer = answer.clone();
             async move {

@@ -73,6 +73,7 @@ use hyper_util::service::TowerToHyperService;
 use keeping::Keeping;
 use problem::Problem;
 use reload::{Current, Look};
+use room::Guest;
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
@@ -92,6 +93,8 @@ use warp::reply::Response;
 
 /// How long the requests at hand may take to finish after the signal to stop.
 const GRACE: Duration = Duration::from_secs(10);
+/// Bytes that bodies which are not whole may hold together; where a message may be large, four of them.
+const UNFINISHED: usize = 4 << 20;
 /// How often it is looked whether certificates and tokens have changed.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -214,6 +217,7 @@ impl Server {
             connections: config.max_connections,
             headers: config.header_timeout,
             unread: config.body_timeout,
+            unfinished: UNFINISHED.max(4 * config.max_message),
             grace: GRACE,
         };
         let time = config.body_timeout;
@@ -228,7 +232,7 @@ impl Server {
             turns: Turns::new(batch::AT_ONCE, time),
             stopping: watch::Sender::new(false),
             // So that there is room for single messages, however many batches there are.
-            waiting: writer.max_pending() / 4 / batch::AT_ONCE,
+            waiting: writer.max_pending() / 4 / batch::AT_ONCE as usize,
             keeping: Keeping::new(writer.clone(), config.letters),
             repeats,
             writer,
@@ -330,16 +334,19 @@ fn filter(
 ) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static {
     let refusing = Arc::clone(&handler);
     warp::method()
+        .and(warp::ext::get::<Guest>())
         .and(warp::ext::optional::<Client>())
         .and(warp::path::full())
         .and(warp::header::optional::<ContentType>("content-type"))
         .and(warp::header::optional::<Encoding>("content-encoding"))
         .and(warp::header::optional::<u64>("content-length"))
         .and(warp::body::stream())
-        .then(move |method, client, path: FullPath, kind, encoding, length, body| {
+        .then(move |method, guest: Guest, client, path: FullPath, kind, encoding, length, body| {
             let handler = Arc::clone(&handler);
             let headers = Headers { kind, encoding, length };
-            async move { handler.answer(client, method, path.as_str(), headers, body).await }
+            async move {
+                handler.answer(&guest, client, method, path.as_str(), headers, body).await
+            }
         })
         .recover(move |rejection: Rejection| {
             let response = refusing.refuse(unreadable(&rejection));

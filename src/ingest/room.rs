@@ -1,29 +1,36 @@
-//! Which connection makes room when all are taken and another one comes?
+//! Which connection makes room when all are taken and another one comes, or when what has come of unfinished
+//! bodies takes too much memory?
 //!
-//! The one that has been without a request for longest: idle between two, or still at its headers. One
-//! with a request under way never does, and that is from the end of its headers until all of the
-//! answer has been handed to the kernel. A connection has a moment at least, so that its request can
-//! arrive however many others come. It does not know sockets.
+//! The one whose client has been waited for longest: idle between two requests, still at its headers, with a
+//! body that is not whole, or with a batch that has no turn. One whose request is here never does, and that
+//! is until all of the answer has been handed to the kernel. A connection has a moment at least, so that
+//! its request can arrive however many others come. It does not know sockets.
 //!
-//! What a request costs here is two stores: the order is put right when it is asked for.
+//! What a request costs here is some stores: the order is put right when it is asked for.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::task::AbortHandle;
 
-/// Without a request for a shorter time, a connection is not asked to leave.
+/// Waited for less than that, a connection is not asked to leave for another.
 const MOMENT: Duration = Duration::from_millis(100);
 
 /// The connections that are open.
 #[derive(Debug)]
 pub(super) struct Room {
     start: Instant,
-    /// Each has one entry: since when it has been without a request, as far as is known. It is never later
+    /// Each has one entry: since when its client is waited for, as far as is known. It is never later
     /// than what is so.
     seats: Mutex<BTreeMap<(Micros, u64), Arc<Seat>>>,
     numbers: AtomicU64,
+    /// Bytes of bodies that are not whole, of all of them.
+    held: AtomicUsize,
+    /// Those of connections that are ending, which go with them in a moment.
+    leaving: AtomicUsize,
+    /// How many there may be.
+    most: usize,
 }
 
 /// Since the start of the room.
@@ -37,38 +44,41 @@ pub(super) struct Seat {
     number: u64,
     /// Where its entry is; changed under the room's lock.
     entry: AtomicU64,
-    /// [`BUSY`], [`ANSWERED`], or [`FIRST`] and since when it has been without a request.
+    /// [`BUSY`], [`ANSWERED`], or [`FIRST`] and since when its client is waited for.
     state: AtomicU64,
+    /// Bytes that have come of a body that is not whole.
+    held: AtomicUsize,
+    is_leaving: AtomicBool,
     task: OnceLock<AbortHandle>,
 }
 
-/// A request is under way.
+/// A request is here, and has no answer yet.
 const BUSY: u64 = 0;
 /// Its answer is made, and is being handed to the kernel.
 const ANSWERED: u64 = 1;
 const FIRST: u64 = 2;
 
 impl Seat {
-    /// The headers of a request are complete.
-    pub(super) fn begin(&self) {
-        self.state.store(BUSY, Relaxed);
-    }
-
-    /// Its answer is made.
-    pub(super) fn answered(&self) {
-        self.state.store(ANSWERED, Relaxed);
-    }
-
     /// All that was written has been handed to the kernel.
     pub(super) fn flushed(&self, now: impl FnOnce() -> Instant) {
         if self.state.load(Relaxed) == ANSWERED {
-            self.state.store(FIRST + micros(now().duration_since(self.start)), Relaxed);
+            self.waits_since(now());
         }
     }
 
-    /// Since when it has been without a request, if it is.
-    fn idle_since(&self) -> Option<Micros> {
+    fn waits_since(&self, now: Instant) {
+        self.state.store(FIRST + micros(now.duration_since(self.start)), Relaxed);
+    }
+
+    /// Since when its client is waited for, if it is.
+    fn waited_since(&self) -> Option<Micros> {
         self.state.load(Relaxed).checked_sub(FIRST)
+    }
+
+    /// What ends the connection.
+    pub(super) fn is_served_by(&self, task: AbortHandle) {
+        // It is served once.
+        let _ = self.task.set(task);
     }
 }
 
@@ -78,8 +88,10 @@ fn micros(time: Duration) -> Micros {
 }
 
 impl Room {
-    pub(super) fn new(start: Instant) -> Self {
-        Self { start, seats: Mutex::default(), numbers: AtomicU64::new(0) }
+    /// Bodies that are not whole may hold `most` bytes together.
+    pub(super) fn new(start: Instant, most: usize) -> Self {
+        let (held, leaving) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Self { start, seats: Mutex::default(), numbers: AtomicU64::new(0), held, leaving, most }
     }
 
     /// A new connection, for as long as the guard lives.
@@ -91,13 +103,15 @@ impl Room {
             number,
             entry: AtomicU64::new(since),
             state: AtomicU64::new(FIRST + since),
+            held: AtomicUsize::new(0),
+            is_leaving: AtomicBool::new(false),
             task: OnceLock::new(),
         });
         self.seats().insert((since, number), Arc::clone(&seat));
-        Seated { room: Arc::clone(self), seat }
+        Seated(Guest { room: Arc::clone(self), seat })
     }
 
-    /// Ends the connection that has been without a request for longest; or says after which time it is
+    /// Ends the connection whose client has been waited for longest; or says after which time it is
     /// worth asking again.
     pub(super) fn make(&self, now: Instant) -> Result<(), Duration> {
         let leaves = self.longest(now)?;
@@ -115,8 +129,8 @@ impl Room {
         for _ in 0..=seats.len() {
             let Some(first) = seats.first_entry() else { break };
             let known = first.key().0;
-            // One with a request under way will not be free before now.
-            let since = first.get().idle_since();
+            // One whose request is here will not be free before now.
+            let since = first.get().waited_since();
             match since {
                 Some(since) if since == known && since + moment <= now => {
                     return Ok(Arc::clone(first.get()));
@@ -135,162 +149,111 @@ impl Room {
         Err(MOMENT)
     }
 
+    /// Ends connections with unfinished bodies, those that have been waited for longest, until the others
+    /// hold no more than they may; says how many.
+    fn unload(&self) -> usize {
+        let stay = || self.held.load(Relaxed) - self.leaving.load(Relaxed);
+        if stay() <= self.most {
+            return 0;
+        }
+        let seats = self.seats();
+        let holds =
+            |seat: &&Arc<Seat>| seat.held.load(Relaxed) > 0 && !seat.is_leaving.load(Relaxed);
+        let mut holding: Vec<_> = seats.values().filter(holds).collect();
+        holding.sort_unstable_by_key(|seat| (seat.waited_since(), seat.number));
+        let mut ended = 0;
+        for seat in holding {
+            if stay() <= self.most {
+                break;
+            }
+            // One that is not known yet has not begun to read.
+            let Some(task) = seat.task.get() else { continue };
+            task.abort();
+            seat.is_leaving.store(true, Relaxed);
+            self.leaving.fetch_add(seat.held.load(Relaxed), Relaxed);
+            ended += 1;
+        }
+        ended
+    }
+
+    fn release(&self, seat: &Seat) {
+        if seat.held.load(Relaxed) == 0 {
+            return;
+        }
+        let held = seat.held.swap(0, Relaxed);
+        self.held.fetch_sub(held, Relaxed);
+        if seat.is_leaving.load(Relaxed) {
+            self.leaving.fetch_sub(held, Relaxed);
+        }
+    }
+
     fn seats(&self) -> MutexGuard<'_, BTreeMap<(Micros, u64), Arc<Seat>>> {
         self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A connection in the room; it leaves when this is dropped.
-#[derive(Debug)]
-pub(super) struct Seated {
+/// A connection in the room, for those who serve its requests.
+#[derive(Debug, Clone)]
+pub(super) struct Guest {
     room: Arc<Room>,
     seat: Arc<Seat>,
 }
 
-impl Seated {
-    pub(super) fn seat(&self) -> Arc<Seat> {
-        Arc::clone(&self.seat)
+impl Guest {
+    /// The headers of a request are complete; what else belongs to it is waited for from now on.
+    pub(super) fn begin(&self, now: Instant) {
+        self.seat.waits_since(now);
+    }
+
+    /// So many bytes more have come of a body that is not whole. Where all of them together are too many,
+    /// connections end (`ended` is told how many), maybe this one; resolves when what they held is free.
+    pub(super) async fn holds(&self, bytes: usize, ended: impl FnOnce(usize)) {
+        let Self { room, seat } = self;
+        seat.held.fetch_add(bytes, Relaxed);
+        if room.held.fetch_add(bytes, Relaxed) + bytes <= room.most {
+            return;
+        }
+        ended(room.unload());
+        // Each of them is gone once it has had its turn, and this one too if it is among them.
+        while room.held.load(Relaxed) > room.most {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Nothing is waited for: the request is whole, or is a batch that has its turn.
+    pub(super) fn is_here(&self) {
+        self.seat.state.store(BUSY, Relaxed);
+        self.room.release(&self.seat);
+    }
+
+    /// The answer is made.
+    pub(super) fn answered(&self) {
+        self.seat.state.store(ANSWERED, Relaxed);
+        self.room.release(&self.seat);
     }
 }
 
-impl Seat {
-    /// What ends the connection.
-    pub(super) fn is_served_by(&self, task: AbortHandle) {
-        // It is served once.
-        let _ = self.task.set(task);
+/// A connection in the room; it leaves when this is dropped.
+#[derive(Debug)]
+pub(super) struct Seated(Guest);
+
+impl Seated {
+    pub(super) fn guest(&self) -> Guest {
+        self.0.clone()
+    }
+
+    pub(super) fn seat(&self) -> Arc<Seat> {
+        Arc::clone(&self.0.seat)
     }
 }
 
 impl Drop for Seated {
     fn drop(&mut self) {
-        let mut seats = self.room.seats();
-        seats.remove(&(self.seat.entry.load(Relaxed), self.seat.number));
+        let Guest { room, seat } = &self.0;
+        room.release(seat);
+        room.seats().remove(&(seat.entry.load(Relaxed), seat.number));
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    /// A room, and the time so many milliseconds after its start.
-    fn room() -> (Arc<Room>, impl Fn(u64) -> Instant) {
-        let start = Instant::now();
-        (Arc::new(Room::new(start)), move |millis| start + Duration::from_millis(millis))
-    }
-
-    /// The number of the connection that would leave.
-    fn leaves(room: &Room, now: Instant) -> Result<u64, Duration> {
-        room.longest(now).map(|seat| seat.number)
-    }
-
-    #[test]
-    fn who_has_been_without_a_request_for_longest_leaves() {
-        let (room, at) = room();
-        let seats: Vec<_> = (0..3).map(|number| room.enter(at(number))).collect();
-        assert_eq!(leaves(&room, at(1_000)), Ok(0));
-        seats[0].seat.begin();
-        seats[0].seat.answered();
-        seats[0].seat.flushed(|| at(500));
-        assert_eq!(leaves(&room, at(1_000)), Ok(1));
-        drop(seats);
-        assert!(room.seats().is_empty());
-    }
-
-    #[test]
-    fn who_has_a_request_under_way_stays() {
-        let (room, at) = room();
-        let (first, second) = (room.enter(at(0)), room.enter(at(1)));
-        first.seat.begin();
-        // What is written before the answer does not end the request.
-        first.seat.flushed(|| at(2));
-        second.seat.begin();
-        second.seat.answered();
-        assert_eq!(leaves(&room, at(1_000)), Err(MOMENT));
-        second.seat.flushed(|| at(1_000));
-        assert_eq!(leaves(&room, at(2_000)), Ok(1));
-    }
-
-    #[test]
-    fn a_connection_has_a_moment_for_its_request() {
-        let (room, at) = room();
-        let _first = room.enter(at(0));
-        assert_eq!(leaves(&room, at(40)), Err(Duration::from_millis(60)));
-        assert_eq!(leaves(&room, at(100)), Ok(0));
-    }
-
-    #[tokio::test]
-    async fn the_connection_that_leaves_is_ended_and_gone() {
-        let (room, at) = room();
-        assert_eq!(room.make(at(1_000)), Err(MOMENT), "nobody is there");
-        let seated = room.enter(at(0));
-        let seat = seated.seat();
-        let task = tokio::spawn(async move {
-            let _seated = seated;
-            std::future::pending::<()>().await;
-        });
-        seat.is_served_by(task.abort_handle());
-        assert_eq!(room.make(at(1_000)), Ok(()));
-        assert!(task.await.unwrap_err().is_cancelled());
-        assert!(room.seats().is_empty());
-    }
-
-    #[derive(Debug, Clone)]
-    enum Step {
-        Enter,
-        Leave(prop::sample::Index),
-        Begin(prop::sample::Index),
-        End(prop::sample::Index),
-        Ask,
-    }
-
-    fn step() -> impl Strategy<Value = Step> {
-        prop_oneof![
-            3 => Just(Step::Enter),
-            1 => any::<prop::sample::Index>().prop_map(Step::Leave),
-            3 => any::<prop::sample::Index>().prop_map(Step::Begin),
-            3 => any::<prop::sample::Index>().prop_map(Step::End),
-            2 => Just(Step::Ask),
-        ]
-    }
-
-    proptest! {
-        #[test]
-        fn whatever_happens_it_is_the_one_that_a_look_at_all_of_them_finds(
-            steps in prop::collection::vec(step(), 0..100)
-        ) {
-            let (room, at) = room();
-            // Each with since when it has been without a request.
-            let mut all: Vec<(Seated, Option<u64>)> = Vec::new();
-            for (millis, step) in (0_u64..).map(|step| step * 30).zip(steps) {
-                match step {
-                    Step::Enter => all.push((room.enter(at(millis)), Some(millis))),
-                    Step::Leave(place) if !all.is_empty() => drop(all.remove(place.index(all.len()))),
-                    Step::Begin(place) if !all.is_empty() => {
-                        let (seated, since) = place.get_mut(&mut all);
-                        seated.seat.begin();
-                        *since = None;
-                    }
-                    Step::End(place) if !all.is_empty() => {
-                        let (seated, since) = place.get_mut(&mut all);
-                        seated.seat.answered();
-                        seated.seat.flushed(|| at(millis));
-                        *since = Some(millis);
-                    }
-                    _ => {
-                        let idle = all.iter().filter_map(|(seated, since)| {
-                            since.map(|since| (since, seated.seat.number))
-                        });
-                        let expected = match idle.min() {
-                            Some((since, number)) if since + 100 <= millis => Ok(number),
-                            Some((since, _)) => Err(Duration::from_millis(since + 100 - millis)),
-                            None => Err(MOMENT),
-                        };
-                        prop_assert_eq!(leaves(&room, at(millis)), expected);
-                        prop_assert_eq!(room.seats().len(), all.len());
-                    }
-                }
-            }
-        }
-    }
-}
+mod tests;

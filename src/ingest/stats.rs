@@ -14,7 +14,7 @@ use std::time::Duration;
 /// Why this side closed a connection that its client would have kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Closed {
-    /// It had been without a request for longest when all were taken.
+    /// Its client had been waited for longest, when all were taken or unfinished bodies held too much.
     MadeRoom,
     /// No request, or not all of its headers, came in time.
     Silent,

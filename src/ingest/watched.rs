@@ -105,7 +105,7 @@ mod tests {
     const LIMIT: Duration = Duration::from_millis(300);
 
     fn seat() -> Arc<Seat> {
-        Arc::new(Room::new(Instant::now())).enter(Instant::now()).seat()
+        Arc::new(Room::new(Instant::now(), 0)).enter(Instant::now()).seat()
     }
 
     #[tokio::test]

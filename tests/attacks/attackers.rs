@@ -21,6 +21,7 @@ use tokio::time::{sleep, timeout};
 pub enum Attack {
     SlowHeaders,
     SlowBodies,
+    FatBodies,
     GzipBombs,
     ZstdBombs,
     EmptyMembers,
@@ -41,9 +42,10 @@ const SLOW: Duration = Duration::from_millis(200);
 const IMPATIENT: Duration = Duration::from_secs(5);
 
 impl Attack {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::SlowHeaders,
         Self::SlowBodies,
+        Self::FatBodies,
         Self::GzipBombs,
         Self::ZstdBombs,
         Self::EmptyMembers,
@@ -63,6 +65,7 @@ impl Attack {
         match self {
             Self::SlowHeaders => "slow headers (a byte each 200 ms)",
             Self::SlowBodies => "slow bodies (a byte each 200 ms)",
+            Self::FatBodies => "bodies of 60 KB that lack their last byte",
             Self::GzipBombs => "gzip bombs of 60 MB",
             Self::ZstdBombs => "zstd bombs of 60 MB",
             Self::EmptyMembers => "batches of empty gzip members",
@@ -81,10 +84,9 @@ impl Attack {
     /// How many connections it has at once.
     pub fn connections(self) -> usize {
         match self {
-            Self::SlowHeaders | Self::SlowBodies => 500,
-            Self::Idle => 1_000,
-            Self::Crowd => 1_500,
-            Self::SlowBatches => 64,
+            Self::Idle | Self::FatBodies => 1_000,
+            // More than there may be.
+            Self::SlowHeaders | Self::SlowBodies | Self::SlowBatches | Self::Crowd => 1_500,
             _ => 8,
         }
     }
@@ -132,11 +134,8 @@ impl Attack {
             ],
             Self::EndlessBodies => vec![chunked("/endpoint")],
             Self::EndlessBatches | Self::SlowBatches => vec![chunked("/endpoint/batch")],
-            Self::SlowBodies => {
-                vec![
-                    b"POST /endpoint HTTP/1.1\r\nhost: x\r\ncontent-length: 60000\r\n\r\n".to_vec(),
-                ]
-            }
+            Self::SlowBodies => vec![announced().to_vec()],
+            Self::FatBodies => vec![[announced(), &[0; 59_999]].concat()],
             Self::PipelinedFlood | Self::Unread => {
                 vec![b"POST /nowhere HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n".repeat(100)]
             }
@@ -224,6 +223,11 @@ fn post(path: &str, coding: &str, body: &[u8]) -> Vec<u8> {
         "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-encoding: {coding}\r\ncontent-length: {length}\r\n\r\n"
     );
     [head.as_bytes(), body].concat()
+}
+
+/// The head of a request whose body has 60,000 bytes.
+fn announced() -> &'static [u8] {
+    b"POST /endpoint HTTP/1.1\r\nhost: x\r\ncontent-length: 60000\r\n\r\n"
 }
 
 fn chunked(path: &str) -> Vec<u8> {

@@ -1,0 +1,181 @@
+use super::*;
+use proptest::prelude::*;
+
+/// A room, and the time so many milliseconds after its start.
+fn room() -> (Arc<Room>, impl Fn(u64) -> Instant) {
+    let start = Instant::now();
+    (Arc::new(Room::new(start, 100)), move |millis| start + Duration::from_millis(millis))
+}
+
+/// The number of the connection that would leave.
+fn leaves(room: &Room, now: Instant) -> Result<u64, Duration> {
+    room.longest(now).map(|seat| seat.number)
+}
+
+#[test]
+fn who_has_been_without_a_request_for_longest_leaves() {
+    let (room, at) = room();
+    let seats: Vec<_> = (0..3).map(|number| room.enter(at(number))).collect();
+    assert_eq!(leaves(&room, at(1_000)), Ok(0));
+    seats[0].0.is_here();
+    seats[0].0.answered();
+    seats[0].0.seat.flushed(|| at(500));
+    assert_eq!(leaves(&room, at(1_000)), Ok(1));
+    drop(seats);
+    assert!(room.seats().is_empty());
+}
+
+#[test]
+fn whose_request_is_here_stays() {
+    let (room, at) = room();
+    let (first, second) = (room.enter(at(0)), room.enter(at(1)));
+    first.0.is_here();
+    // What is written before the answer does not end the request.
+    first.0.seat.flushed(|| at(2));
+    second.0.is_here();
+    second.0.answered();
+    assert_eq!(leaves(&room, at(1_000)), Err(MOMENT));
+    second.0.seat.flushed(|| at(1_000));
+    assert_eq!(leaves(&room, at(2_000)), Ok(1));
+}
+
+/// Fails where the headers of a request are enough to stay.
+#[test]
+fn whose_body_does_not_come_leaves_in_its_turn() {
+    let (room, at) = room();
+    let (slow, idle) = (room.enter(at(0)), room.enter(at(100)));
+    slow.0.begin(at(200));
+    assert_eq!(leaves(&room, at(1_000)), Ok(idle.0.seat.number));
+    idle.0.is_here();
+    assert_eq!(leaves(&room, at(250)), Err(Duration::from_millis(50)));
+    assert_eq!(leaves(&room, at(1_000)), Ok(slow.0.seat.number));
+}
+
+/// A connection that is served by a task, which holds its seat.
+fn served(room: &Arc<Room>, now: Instant) -> (Guest, tokio::task::JoinHandle<()>) {
+    let seated = room.enter(now);
+    let guest = seated.guest();
+    let task = tokio::spawn(async move {
+        let _seated = seated;
+        std::future::pending::<()>().await;
+    });
+    guest.seat.is_served_by(task.abort_handle());
+    (guest, task)
+}
+
+/// Fails without `unload`, and where what is whole or gone is still counted.
+#[tokio::test]
+async fn of_bodies_that_hold_too_much_those_that_were_waited_for_longest_end() {
+    let (room, at) = room();
+    let _idle = served(&room, at(0));
+    let guests: Vec<_> = (1..=4).map(|millis| served(&room, at(millis))).collect();
+    let holds = async |guest: &Guest, bytes| {
+        let mut ended = 0;
+        guest.holds(bytes, |connections| ended = connections).await;
+        ended
+    };
+    for (guest, _) in &guests[..3] {
+        guest.begin(at(10 - guest.seat.number));
+        assert_eq!(holds(guest, 33).await, 0);
+    }
+    // The first of them is whole.
+    guests[0].0.is_here();
+    assert_eq!(holds(&guests[3].0, 34).await, 0);
+    assert_eq!(room.held.load(Relaxed), 100);
+    guests[3].0.begin(at(20));
+    assert_eq!(holds(&guests[3].0, 60).await, 2, "the two that began before");
+    assert_eq!(room.held.load(Relaxed), 94, "what they held is free by now");
+    let mut ended = Vec::new();
+    for (guest, task) in guests {
+        tokio::task::yield_now().await;
+        ended.push(task.is_finished());
+        drop(guest);
+        task.abort();
+        let _ = task.await;
+    }
+    assert_eq!(ended, [false, true, true, false]);
+    assert_eq!((room.held.load(Relaxed), room.leaving.load(Relaxed)), (0, 0));
+}
+
+#[test]
+fn a_connection_has_a_moment_for_its_request() {
+    let (room, at) = room();
+    let _first = room.enter(at(0));
+    assert_eq!(leaves(&room, at(40)), Err(Duration::from_millis(60)));
+    assert_eq!(leaves(&room, at(100)), Ok(0));
+}
+
+#[tokio::test]
+async fn the_connection_that_leaves_is_ended_and_gone() {
+    let (room, at) = room();
+    assert_eq!(room.make(at(1_000)), Err(MOMENT), "nobody is there");
+    let seated = room.enter(at(0));
+    let seat = seated.seat();
+    let task = tokio::spawn(async move {
+        let _seated = seated;
+        std::future::pending::<()>().await;
+    });
+    seat.is_served_by(task.abort_handle());
+    assert_eq!(room.make(at(1_000)), Ok(()));
+    assert!(task.await.unwrap_err().is_cancelled());
+    assert!(room.seats().is_empty());
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Enter,
+    Leave(prop::sample::Index),
+    Take(prop::sample::Index),
+    End(prop::sample::Index),
+    Ask,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => Just(Step::Enter),
+        1 => any::<prop::sample::Index>().prop_map(Step::Leave),
+        3 => any::<prop::sample::Index>().prop_map(Step::Take),
+        3 => any::<prop::sample::Index>().prop_map(Step::End),
+        2 => Just(Step::Ask),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_it_is_the_one_that_a_look_at_all_of_them_finds(
+        steps in prop::collection::vec(step(), 0..100)
+    ) {
+        let (room, at) = room();
+        // Each with since when it has been without a request.
+        let mut all: Vec<(Seated, Option<u64>)> = Vec::new();
+        for (millis, step) in (0_u64..).map(|step| step * 30).zip(steps) {
+            match step {
+                Step::Enter => all.push((room.enter(at(millis)), Some(millis))),
+                Step::Leave(place) if !all.is_empty() => drop(all.remove(place.index(all.len()))),
+                Step::Take(place) if !all.is_empty() => {
+                    let (seated, since) = place.get_mut(&mut all);
+                    seated.0.is_here();
+                    *since = None;
+                }
+                Step::End(place) if !all.is_empty() => {
+                    let (seated, since) = place.get_mut(&mut all);
+                    seated.0.answered();
+                    seated.0.seat.flushed(|| at(millis));
+                    *since = Some(millis);
+                }
+                _ => {
+                    let idle = all.iter().filter_map(|(seated, since)| {
+                        since.map(|since| (since, seated.0.seat.number))
+                    });
+                    let expected = match idle.min() {
+                        Some((since, number)) if since + 100 <= millis => Ok(number),
+                        Some((since, _)) => Err(Duration::from_millis(since + 100 - millis)),
+                        None => Err(MOMENT),
+                    };
+                    prop_assert_eq!(leaves(&room, at(millis)), expected);
+                    prop_assert_eq!(room.seats().len(), all.len());
+                }
+            }
+        }
+    }
+}

@@ -4,8 +4,14 @@
 //! fuzzing reached, and by name what once made one panic, allocate too much or take too long.
 //! What must hold for each stands in `fuzzing.rs` under `src/spool/`, `src/convert/` and `src/ingest/`.
 
+#[path = "library/judge/excuse.rs"]
+mod excuse;
 #[path = "../fuzz/measured.rs"]
 mod measured;
+#[path = "library/judge/schemas.rs"]
+mod schemas;
+#[path = "support/value.rs"]
+mod value;
 
 use std::io::Read;
 use std::path::Path;
@@ -27,6 +33,10 @@ fn replay_posted(name: &str, target: fn(&[u8]), named: &[&str]) {
 }
 
 fn replay_within(memory: usize, name: &str, target: fn(&[u8]), named: &[&str]) {
+    replay_each(name, |bytes| measured::within(memory, target, bytes), named);
+}
+
+fn replay_each(name: &str, run: impl Fn(&[u8]), named: &[&str]) {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("fuzz/corpus/{name}.tar.zst"));
     let bytes = zstd::decode_all(std::fs::File::open(path).unwrap()).unwrap();
@@ -39,7 +49,7 @@ fn replay_within(memory: usize, name: &str, target: fn(&[u8]), named: &[&str]) {
         entry.read_to_end(&mut bytes).unwrap();
         // Shown when it fails.
         println!("{name}: {input}");
-        measured::within(memory, target, &bytes);
+        run(&bytes);
         seen.push(input);
     }
     assert!(seen.len() >= 30, "{name}: only {seen:?}");
@@ -96,4 +106,12 @@ fn any_bytes_are_taken_for_a_batch() {
 #[test]
 fn any_bytes_are_taken_for_lines() {
     replay_posted("lines", ingest::fuzzing::lines, &[]);
+}
+
+#[test]
+fn any_bytes_are_taken_for_a_message_of_an_own_schema_or_refused_as_the_judge_does() {
+    let run = |bytes: &[u8]| {
+        schemas::any(bytes, |target| measured::within(measured::POSTED, target, bytes));
+    };
+    replay_each("transcoder", run, &[]);
 }

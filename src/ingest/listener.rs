@@ -21,7 +21,7 @@ use std::error::Error as _;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
@@ -118,19 +118,24 @@ pub(super) async fn run<S>(
             match encryption {
                 None => {
                     let connection = http.serve_connection(TokioIo::new(stream), service);
-                    serve(connection, stage, &stats).await;
+                    serve(pin!(connection), stage, &stats).await;
                 }
-                Some(tls) => match handshake(tls, stream, limits.headers, stage.clone()).await {
-                    Some(Ok(stream)) => {
-                        let connection = http.serve_connection(TokioIo::new(stream), service);
-                        serve(connection, stage, &stats).await;
+                // By itself: without TLS no connection has its memory.
+                Some(tls) => {
+                    let shaken = handshake(tls, stream, limits.headers, stage.clone());
+                    match Box::pin(shaken).await {
+                        Some(Ok(stream)) => {
+                            let stream = TokioIo::new(stream);
+                            let mut connection = Box::pin(http.serve_connection(stream, service));
+                            serve(connection.as_mut(), stage, &stats).await;
+                        }
+                        Some(Err(why)) => {
+                            stats.count_failed_handshake();
+                            tracing::debug!("no TLS with {peer}: {why}");
+                        }
+                        None => {}
                     }
-                    Some(Err(why)) => {
-                        stats.count_failed_handshake();
-                        tracing::debug!("no TLS with {peer}: {why}");
-                    }
-                    None => {}
-                },
+                }
             }
             drop((open, seated, permit));
         });
@@ -226,14 +231,13 @@ where
 
 /// Drives one connection to its end.
 async fn serve<I, S>(
-    connection: http1::Connection<TokioIo<I>, S>,
+    mut connection: Pin<&mut http1::Connection<TokioIo<I>, S>>,
     mut stage: watch::Receiver<Stage>,
     stats: &Stats,
 ) where
     I: AsyncRead + AsyncWrite + Unpin,
     S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
 {
-    let mut connection = pin!(connection);
     loop {
         let changed = tokio::select! {
             biased;

@@ -17,6 +17,11 @@ use tokio::task::AbortHandle;
 /// Waited for less than that, a connection is not asked to leave for another.
 const MOMENT: Duration = Duration::from_millis(100);
 
+/// So many connections end for the memory of their bodies within each [`TICK`], at most: whoever is thrown out
+/// may be back at once with as many bytes, which would cost what those who behave would have.
+const ENDED: u32 = 2;
+const TICK: Duration = Duration::from_millis(1);
+
 /// The connections that are open.
 #[derive(Debug)]
 pub(super) struct Room {
@@ -31,6 +36,8 @@ pub(super) struct Room {
     leaving: AtomicUsize,
     /// How many there may be.
     most: usize,
+    /// When a tick began, and how many have ended in it.
+    pace: Mutex<(Micros, u32)>,
 }
 
 /// Since the start of the room.
@@ -91,7 +98,8 @@ impl Room {
     /// Bodies that are not whole may hold `most` bytes together.
     pub(super) fn new(start: Instant, most: usize) -> Self {
         let (held, leaving) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Self { start, seats: Mutex::default(), numbers: AtomicU64::new(0), held, leaving, most }
+        let (seats, numbers, pace) = (Mutex::default(), AtomicU64::new(0), Mutex::new((0, 0)));
+        Self { start, seats, numbers, held, leaving, most, pace }
     }
 
     /// A new connection, for as long as the guard lives.
@@ -150,10 +158,17 @@ impl Room {
     }
 
     /// Ends connections with unfinished bodies, those that have been waited for longest, until the others
-    /// hold no more than they may; says how many.
-    fn unload(&self) -> usize {
+    /// hold no more than they may, or no more may end for now; says how many.
+    fn unload(&self, now: Instant) -> usize {
         let stay = || self.held.load(Relaxed) - self.leaving.load(Relaxed);
         if stay() <= self.most {
+            return 0;
+        }
+        let now = micros(now.duration_since(self.start));
+        let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
+        if pace.0 + micros(TICK) <= now {
+            *pace = (now, 0);
+        } else if pace.1 >= ENDED {
             return 0;
         }
         let seats = self.seats();
@@ -163,7 +178,7 @@ impl Room {
         holding.sort_unstable_by_key(|seat| (seat.waited_since(), seat.number));
         let mut ended = 0;
         for seat in holding {
-            if stay() <= self.most {
+            if stay() <= self.most || pace.1 >= ENDED {
                 break;
             }
             // One that is not known yet has not begun to read.
@@ -171,6 +186,7 @@ impl Room {
             task.abort();
             seat.is_leaving.store(true, Relaxed);
             self.leaving.fetch_add(seat.held.load(Relaxed), Relaxed);
+            pace.1 += 1;
             ended += 1;
         }
         ended
@@ -207,16 +223,19 @@ impl Guest {
 
     /// So many bytes more have come of a body that is not whole. Where all of them together are too many,
     /// connections end (`ended` is told how many), maybe this one; resolves when what they held is free.
-    pub(super) async fn holds(&self, bytes: usize, ended: impl FnOnce(usize)) {
+    pub(super) async fn holds(&self, bytes: usize, ended: impl Fn(usize)) {
         let Self { room, seat } = self;
         seat.held.fetch_add(bytes, Relaxed);
         if room.held.fetch_add(bytes, Relaxed) + bytes <= room.most {
             return;
         }
-        ended(room.unload());
-        // Each of them is gone once it has had its turn, and this one too if it is among them.
         while room.held.load(Relaxed) > room.most {
+            ended(room.unload(Instant::now()));
+            // Each of them is gone once it has had its turn, and this one too if it is among them.
             tokio::task::yield_now().await;
+            if room.held.load(Relaxed) > room.most {
+                tokio::time::sleep(TICK).await;
+            }
         }
     }
 

@@ -7,85 +7,23 @@
 
 mod choices;
 mod excuse;
+mod schemas;
 
-use crate::value::same_value;
 use choices::Choices;
 use excuse::excuse;
 use proptest::prelude::*;
-use proptest::test_runner::TestCaseResult;
+use proptest::test_runner::{TestCaseError, TestCaseResult};
 use prost::Message;
 use prost::encoding::{DecodeContext, decode_key, skip_field};
-use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
-use std::fmt::{self, Debug, Formatter};
-use std::path::Path;
-use std::sync::LazyLock;
-use waystation::convert::{ConvertError, Converter, Fields, MESSAGE, Source};
+use prost_reflect::DynamicMessage;
+use schemas::{SCHEMAS, Schema};
 
-struct Schema {
-    message: &'static str,
-    descriptor: MessageDescriptor,
-    converter: Converter,
+fn message(schema: &Schema, choices: &[u8]) -> DynamicMessage {
+    Choices::new(choices).message(&schema.descriptor, 0)
 }
 
-static SCHEMAS: LazyLock<Vec<Schema>> = LazyLock::new(|| {
-    vec![
-        Schema::read("proto", "realtime_gps.proto", MESSAGE),
-        Schema::read("tests/fixtures/proto", "every3.proto", "every3.Everything"),
-        Schema::read("tests/fixtures/proto", "every2.proto", "every2.Everything"),
-        Schema::read("tests/fixtures/proto", "known.proto", "known.Types"),
-        Schema::read("tests/fixtures/proto", "names.proto", "names.Odd"),
-        Schema::read("tests/fixtures/proto", "fleet/trip.proto", "fleet.Trip"),
-    ]
-});
-
-/// For a failure's text: which schema it was.
-impl Debug for Schema {
-    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.message)
-    }
-}
-
-impl Schema {
-    fn read(include: &str, file: &str, message: &'static str) -> Self {
-        let include = Path::new(env!("CARGO_MANIFEST_DIR")).join(include);
-        let set = protox::compile([file], [&include]).unwrap();
-        let pool = DescriptorPool::from_file_descriptor_set(set).unwrap();
-        let descriptor = pool.get_message_by_name(message).unwrap();
-        let source = Source::Proto { files: vec![include.join(file)], include: vec![include] };
-        let converter = Converter::new(&source, message, Fields::default()).unwrap();
-        Self { message, descriptor, converter }
-    }
-
-    fn message(&self, choices: &[u8]) -> DynamicMessage {
-        Choices::new(choices).message(&self.descriptor, 0)
-    }
-
-    fn ours(&self, bytes: &[u8]) -> Result<String, ConvertError> {
-        let mut json = Vec::new();
-        self.converter.convert(bytes, &mut json)?;
-        let json = String::from_utf8(json).expect("JSON in UTF-8");
-        // Each value is the same as itself, unless it is no JSON.
-        assert!(same_value(&json, &json), "{json}");
-        Ok(json)
-    }
-
-    /// Holds our answer to the judge's.
-    fn judge(&self, bytes: &[u8]) -> TestCaseResult {
-        let ours = self.ours(bytes);
-        let theirs = match DynamicMessage::decode(self.descriptor.clone(), bytes) {
-            Ok(message) if excuse(&message, bytes).is_some() => return Ok(()),
-            Ok(message) => serde_json::to_string(&message).map_err(|error| error.to_string()),
-            Err(_) if matches!(ours, Err(ConvertError::Malformed { .. })) => return Ok(()),
-            Err(error) => Err(error.to_string()),
-        };
-        let agreed = match (&ours, &theirs) {
-            (Ok(ours), Ok(theirs)) => same_value(ours, theirs),
-            (Err(ConvertError::Invalid { .. }), Err(_)) => true,
-            _ => false,
-        };
-        prop_assert!(agreed, "{}: {ours:?}, but {theirs:?}", self.message);
-        Ok(())
-    }
+fn judge(schema: &Schema, bytes: &[u8]) -> TestCaseResult {
+    schema.judge(bytes).map_err(TestCaseError::fail)
 }
 
 /// The fields of a message, each with its tag.
@@ -154,10 +92,10 @@ proptest! {
         schema in schema(),
         choices in choices(),
     ) {
-        let message = schema.message(&choices);
+        let message = message(schema, &choices);
         let bytes = message.encode_to_vec();
         prop_assert_eq!(excuse(&message, &bytes), None);
-        schema.judge(&bytes)?;
+        judge(schema, &bytes)?;
     }
 
     #[test]
@@ -167,13 +105,13 @@ proptest! {
         other in choices(),
         order in prop::collection::vec(any::<prop::sample::Index>(), 0..40),
     ) {
-        let mut bytes = schema.message(&one).encode_to_vec();
-        bytes.extend(schema.message(&other).encode_to_vec());
-        schema.judge(&bytes)?;
+        let mut bytes = message(schema, &one).encode_to_vec();
+        bytes.extend(message(schema, &other).encode_to_vec());
+        judge(schema, &bytes)?;
         let pieces = pieces(&bytes);
         if !pieces.is_empty() {
             let mixed: Vec<_> = order.iter().map(|at| pieces[at.index(pieces.len())]).collect();
-            schema.judge(&mixed.concat())?;
+            judge(schema, &mixed.concat())?;
         }
     }
 
@@ -183,10 +121,10 @@ proptest! {
         choices in choices(),
         damage in prop::collection::vec(Damage::any(), 1..4),
     ) {
-        let mut bytes = schema.message(&choices).encode_to_vec();
+        let mut bytes = message(schema, &choices).encode_to_vec();
         for damage in &damage {
             damage.to(&mut bytes);
-            schema.judge(&bytes)?;
+            judge(schema, &bytes)?;
         }
     }
 
@@ -195,6 +133,6 @@ proptest! {
         schema in schema(),
         bytes in prop::collection::vec(any::<u8>(), 0..60),
     ) {
-        schema.judge(&bytes)?;
+        judge(schema, &bytes)?;
     }
 }

@@ -13,6 +13,8 @@ use std::time::Duration;
 
 /// Bytes of memory that the service may have had, at most.
 const MEMORY: u64 = 80_000_000;
+/// The same while each connection holds the first piece of a body (176 MB without the bound).
+const WITH_PIECES: u64 = 90_000_000;
 /// How long an attack lasts.
 const TIME: Duration = Duration::from_millis(1_500);
 
@@ -25,7 +27,8 @@ fn is_withstood(attack: Attack) {
     println!("{}: {} answered, {} MB", attack.name(), answers.times.len(), memory / 1_000_000);
     assert_eq!(answers.others, Vec::<String>::new());
     assert!(answers.times.len() > 20, "{answers:?}");
-    assert!(memory < MEMORY, "{memory} bytes of memory");
+    let most = if attack == Attack::FatBodies { WITH_PIECES } else { MEMORY };
+    assert!(memory < most, "{memory} bytes of memory");
     assert!(deeds.connections.load(SeqCst) >= attack.connections() as u64);
     let status = service.status();
     let kept = answers.times.len() as u64;

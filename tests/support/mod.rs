@@ -21,7 +21,7 @@ pub mod witness;
 use std::time::{Duration, Instant};
 
 /// The end of every wait that has no shorter one of its own: then the test fails.
-pub const PATIENCE: Duration = Duration::from_mins(1);
+pub const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Waits until `look` gives something. Panics with `what` never came to be.
 pub fn until_some<T>(what: &str, patience: Duration, mut look: impl FnMut() -> Option<T>) -> T {

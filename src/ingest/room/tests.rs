@@ -1,3 +1,5 @@
+//! The rules of who leaves: by hand, and against a look at all of them.
+
 use super::*;
 use proptest::prelude::*;
 
@@ -70,9 +72,9 @@ async fn of_bodies_that_hold_too_much_those_that_were_waited_for_longest_end() {
     let _idle = served(&room, at(0));
     let guests: Vec<_> = (1..=4).map(|millis| served(&room, at(millis))).collect();
     let holds = async |guest: &Guest, bytes| {
-        let mut ended = 0;
-        guest.holds(bytes, |connections| ended = connections).await;
-        ended
+        let ended = std::cell::Cell::new(0);
+        guest.holds(bytes, |connections| ended.set(ended.get() + connections)).await;
+        ended.get()
     };
     for (guest, _) in &guests[..3] {
         guest.begin(at(10 - guest.seat.number));
@@ -119,6 +121,22 @@ async fn the_connection_that_leaves_is_ended_and_gone() {
     assert_eq!(room.make(at(1_000)), Ok(()));
     assert!(task.await.unwrap_err().is_cancelled());
     assert!(room.seats().is_empty());
+}
+
+/// Fails where whoever comes back at once with as many bytes is thrown out as often.
+#[tokio::test]
+async fn only_so_many_end_in_a_time() {
+    let (room, at) = room();
+    let served: Vec<_> = (0..10).map(|_| served(&room, at(0))).collect();
+    for (guest, _) in &served {
+        guest.seat.held.store(60, Relaxed);
+    }
+    room.held.store(600, Relaxed);
+    let ended = [1_000, 1_000, 1_001, 1_002, 1_003, 1_004].map(|millis| room.unload(at(millis)));
+    assert_eq!(ended, [2, 0, 2, 2, 2, 1], "until one is left");
+    for (_, task) in served {
+        task.abort();
+    }
 }
 
 #[derive(Debug, Clone)]

@@ -73,9 +73,9 @@ if ! compgen -G 'target/kafka/*/' >/dev/null; then
     extra="${extra:+$extra; }Apache Kafka and what Maven needs to fetch it: about 100 MB to download, kept under target/kafka"
 fi
 if [ -x target/release/waystation ]; then
-    time='It takes about 17 minutes on 2 cores, most of it the tests.'
+    time='It takes about 16 minutes on 2 cores, most of it the tests.'
 else
-    time='The first run takes about 27 minutes on 2 cores, more than a third of it compiling; later ones about 17.'
+    time='The first run takes about 25 minutes on 2 cores, more than a third of it compiling; later ones about 16.'
 fi
 prepare 'The gate' "$time" "$extra" "${missing[@]}"
 

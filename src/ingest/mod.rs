@@ -94,7 +94,7 @@ use warp::reply::Response;
 /// How long the requests at hand may take to finish after the signal to stop.
 const GRACE: Duration = Duration::from_secs(10);
 /// Bytes that bodies which are not whole may hold together; where a message may be large, four of them.
-const UNFINISHED: usize = 2 << 20;
+const UNFINISHED: usize = 4 << 20;
 /// How often it is looked whether certificates and tokens have changed.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 

@@ -20,7 +20,7 @@ pub fn run(target: fn(&[u8]), data: &[u8]) {
 }
 
 /// The same with another bound.
-pub fn within(memory: usize, target: fn(&[u8]), data: &[u8]) {
+pub fn within(memory: usize, target: impl FnOnce(&[u8]), data: &[u8]) {
     ALLOCATED.reset_peak_usage();
     let before = ALLOCATED.current_usage();
     target(data);

@@ -111,7 +111,7 @@ fn any_bytes_are_taken_for_lines() {
 #[test]
 fn any_bytes_are_taken_for_a_message_of_an_own_schema_or_refused_as_the_judge_does() {
     let run = |bytes: &[u8]| {
-        schemas::any(bytes, |target| measured::within(measured::POSTED, target, bytes));
+        schemas::any(bytes, |run, message| measured::within(measured::POSTED, run, message));
     };
     replay_each("transcoder", run, &[]);
 }

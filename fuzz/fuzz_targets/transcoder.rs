@@ -11,6 +11,6 @@ mod schemas;
 #[path = "../../tests/support/value.rs"]
 mod value;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| schemas::any(data, |target| {
-    measured::within(measured::POSTED, target, data);
+libfuzzer_sys::fuzz_target!(|data: &[u8]| schemas::any(data, |run, message| {
+    measured::within(measured::POSTED, run, message);
 }));

@@ -107,9 +107,9 @@ pub(super) async fn run<S>(
             tracing::debug!("a connection cannot be set to send at once: {error}");
         }
         let seated = room.enter(Instant::now());
-        let seat = seated.seat();
-        let stream = Watched::new(Lingering::new(stream), seated.seat(), limits.unread);
-        let service = noticed(service(peer), seated.guest());
+        let guest = seated.guest();
+        let stream = Watched::new(Lingering::new(stream), guest.clone(), limits.unread);
+        let service = noticed(service(peer), guest.clone());
         // Those of this moment: what is read anew later is for later connections.
         let encryption = tls.as_ref().map(|tls| TlsAcceptor::from(Arc::clone(&tls.get().server)));
         let (stage, open) = (stage.subscribe(), stats.open_connection());
@@ -139,7 +139,7 @@ pub(super) async fn run<S>(
             }
             drop((open, seated, permit));
         });
-        seat.is_served_by(task.abort_handle());
+        guest.is_served_by(task.abort_handle());
     }
     // New connections are refused from here on.
     drop(acceptor);

@@ -32,8 +32,6 @@ pub(super) struct Room {
     numbers: AtomicU64,
     /// Bytes of bodies that are not whole, of all of them.
     held: AtomicUsize,
-    /// Those of connections that are ending, which go with them in a moment.
-    leaving: AtomicUsize,
     /// How many there may be.
     most: usize,
     /// When a tick began, and how many have ended in it.
@@ -45,7 +43,7 @@ type Micros = u64;
 
 /// What is known of one connection.
 #[derive(Debug)]
-pub(super) struct Seat {
+struct Seat {
     start: Instant,
     /// Tells those of the same time apart.
     number: u64,
@@ -66,13 +64,6 @@ const ANSWERED: u64 = 1;
 const FIRST: u64 = 2;
 
 impl Seat {
-    /// All that was written has been handed to the kernel.
-    pub(super) fn flushed(&self, now: impl FnOnce() -> Instant) {
-        if self.state.load(Relaxed) == ANSWERED {
-            self.waits_since(now());
-        }
-    }
-
     fn waits_since(&self, now: Instant) {
         self.state.store(FIRST + micros(now.duration_since(self.start)), Relaxed);
     }
@@ -80,12 +71,6 @@ impl Seat {
     /// Since when its client is waited for, if it is.
     fn waited_since(&self) -> Option<Micros> {
         self.state.load(Relaxed).checked_sub(FIRST)
-    }
-
-    /// What ends the connection.
-    pub(super) fn is_served_by(&self, task: AbortHandle) {
-        // It is served once.
-        let _ = self.task.set(task);
     }
 }
 
@@ -97,9 +82,8 @@ fn micros(time: Duration) -> Micros {
 impl Room {
     /// Bodies that are not whole may hold `most` bytes together.
     pub(super) fn new(start: Instant, most: usize) -> Self {
-        let (held, leaving) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let (seats, numbers, pace) = (Mutex::default(), AtomicU64::new(0), Mutex::new((0, 0)));
-        Self { start, seats, numbers, held, leaving, most, pace }
+        let (numbers, held) = (AtomicU64::new(0), AtomicUsize::new(0));
+        Self { start, seats: Mutex::default(), numbers, held, most, pace: Mutex::new((0, 0)) }
     }
 
     /// A new connection, for as long as the guard lives.
@@ -160,10 +144,6 @@ impl Room {
     /// Ends connections with unfinished bodies, those that have been waited for longest, until the others
     /// hold no more than they may, or no more may end for now; says how many.
     fn unload(&self, now: Instant) -> usize {
-        let stay = || self.held.load(Relaxed) - self.leaving.load(Relaxed);
-        if stay() <= self.most {
-            return 0;
-        }
         let now = micros(now.duration_since(self.start));
         let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
         if pace.0 + micros(TICK) <= now {
@@ -172,20 +152,23 @@ impl Room {
             return 0;
         }
         let seats = self.seats();
-        let holds =
-            |seat: &&Arc<Seat>| seat.held.load(Relaxed) > 0 && !seat.is_leaving.load(Relaxed);
-        let mut holding: Vec<_> = seats.values().filter(holds).collect();
+        // What the others hold goes with them, in a moment.
+        let stays = |seat: &&Arc<Seat>| !seat.is_leaving.load(Relaxed);
+        let held = |seat: &Seat| seat.held.load(Relaxed);
+        let mut holding: Vec<_> =
+            seats.values().filter(stays).filter(|seat| held(seat) > 0).collect();
+        let mut all: usize = holding.iter().map(|seat| held(seat)).sum();
         holding.sort_unstable_by_key(|seat| (seat.waited_since(), seat.number));
         let mut ended = 0;
         for seat in holding {
-            if stay() <= self.most || pace.1 >= ENDED {
+            if all <= self.most || pace.1 >= ENDED {
                 break;
             }
             // One that is not known yet has not begun to read.
             let Some(task) = seat.task.get() else { continue };
             task.abort();
             seat.is_leaving.store(true, Relaxed);
-            self.leaving.fetch_add(seat.held.load(Relaxed), Relaxed);
+            all -= held(seat);
             pace.1 += 1;
             ended += 1;
         }
@@ -193,13 +176,8 @@ impl Room {
     }
 
     fn release(&self, seat: &Seat) {
-        if seat.held.load(Relaxed) == 0 {
-            return;
-        }
-        let held = seat.held.swap(0, Relaxed);
-        self.held.fetch_sub(held, Relaxed);
-        if seat.is_leaving.load(Relaxed) {
-            self.leaving.fetch_sub(held, Relaxed);
+        if seat.held.load(Relaxed) > 0 {
+            self.held.fetch_sub(seat.held.swap(0, Relaxed), Relaxed);
         }
     }
 
@@ -208,7 +186,7 @@ impl Room {
     }
 }
 
-/// A connection in the room, for those who serve its requests.
+/// A connection in the room, for those who serve it.
 #[derive(Debug, Clone)]
 pub(super) struct Guest {
     room: Arc<Room>,
@@ -216,6 +194,12 @@ pub(super) struct Guest {
 }
 
 impl Guest {
+    /// What ends the connection.
+    pub(super) fn is_served_by(&self, task: AbortHandle) {
+        // It is served once.
+        let _ = self.seat.task.set(task);
+    }
+
     /// The headers of a request are complete; what else belongs to it is waited for from now on.
     pub(super) fn begin(&self, now: Instant) {
         self.seat.waits_since(now);
@@ -250,6 +234,13 @@ impl Guest {
         self.seat.state.store(ANSWERED, Relaxed);
         self.room.release(&self.seat);
     }
+
+    /// All that was written has been handed to the kernel.
+    pub(super) fn flushed(&self, now: impl FnOnce() -> Instant) {
+        if self.seat.state.load(Relaxed) == ANSWERED {
+            self.seat.waits_since(now());
+        }
+    }
 }
 
 /// A connection in the room; it leaves when this is dropped.
@@ -259,10 +250,6 @@ pub(super) struct Seated(Guest);
 impl Seated {
     pub(super) fn guest(&self) -> Guest {
         self.0.clone()
-    }
-
-    pub(super) fn seat(&self) -> Arc<Seat> {
-        Arc::clone(&self.0.seat)
     }
 }
 

@@ -4,10 +4,9 @@
 //! A client that sends requests and never reads fills the kernel's buffers, and would keep its connection
 //! for good: nothing is written for so long, and the stream is at its end. It does not know HTTP.
 
-use super::room::Seat;
+use super::room::Guest;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -17,7 +16,7 @@ use tokio::time::{Sleep, sleep};
 #[derive(Debug)]
 pub(super) struct Watched<S> {
     stream: S,
-    seat: Arc<Seat>,
+    guest: Guest,
     /// For so long a write may wait for the client.
     limit: Duration,
     /// While one waits.
@@ -25,8 +24,8 @@ pub(super) struct Watched<S> {
 }
 
 impl<S> Watched<S> {
-    pub(super) fn new(stream: S, seat: Arc<Seat>, limit: Duration) -> Self {
-        Self { stream, seat, limit, deadline: None }
+    pub(super) fn new(stream: S, guest: Guest, limit: Duration) -> Self {
+        Self { stream, guest, limit, deadline: None }
     }
 
     /// The outcome of a write; an error where the client has not taken anything for too long.
@@ -85,7 +84,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         let outcome = Pin::new(&mut self.stream).poll_flush(cx);
         let outcome = self.within(cx, outcome);
         if let Poll::Ready(Ok(())) = outcome {
-            self.seat.flushed(Instant::now);
+            self.guest.flushed(Instant::now);
         }
         outcome
     }
@@ -100,18 +99,19 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 mod tests {
     use super::super::room::Room;
     use super::*;
+    use std::sync::Arc;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
     const LIMIT: Duration = Duration::from_millis(300);
 
-    fn seat() -> Arc<Seat> {
-        Arc::new(Room::new(Instant::now(), 0)).enter(Instant::now()).seat()
+    fn guest() -> Guest {
+        Arc::new(Room::new(Instant::now(), 0)).enter(Instant::now()).guest()
     }
 
     #[tokio::test]
     async fn a_client_that_does_not_read_is_given_up() {
         let (stream, client) = duplex(10);
-        let mut stream = Watched::new(stream, seat(), LIMIT);
+        let mut stream = Watched::new(stream, guest(), LIMIT);
         let error = stream.write_all(&[0; 100]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert!(error.to_string().contains("300ms"), "{error}");
@@ -122,7 +122,7 @@ mod tests {
     #[tokio::test]
     async fn a_client_that_reads_slowly_is_waited_for() {
         let (stream, mut client) = duplex(10);
-        let mut stream = Watched::new(stream, seat(), LIMIT);
+        let mut stream = Watched::new(stream, guest(), LIMIT);
         let reading = tokio::spawn(async move {
             let mut all = 0;
             while let Ok(1..) = client.read(&mut [0; 10]).await {

@@ -21,7 +21,7 @@ fn who_has_been_without_a_request_for_longest_leaves() {
     assert_eq!(leaves(&room, at(1_000)), Ok(0));
     seats[0].0.is_here();
     seats[0].0.answered();
-    seats[0].0.seat.flushed(|| at(500));
+    seats[0].0.flushed(|| at(500));
     assert_eq!(leaves(&room, at(1_000)), Ok(1));
     drop(seats);
     assert!(room.seats().is_empty());
@@ -33,11 +33,11 @@ fn whose_request_is_here_stays() {
     let (first, second) = (room.enter(at(0)), room.enter(at(1)));
     first.0.is_here();
     // What is written before the answer does not end the request.
-    first.0.seat.flushed(|| at(2));
+    first.0.flushed(|| at(2));
     second.0.is_here();
     second.0.answered();
     assert_eq!(leaves(&room, at(1_000)), Err(MOMENT));
-    second.0.seat.flushed(|| at(1_000));
+    second.0.flushed(|| at(1_000));
     assert_eq!(leaves(&room, at(2_000)), Ok(1));
 }
 
@@ -61,7 +61,7 @@ fn served(room: &Arc<Room>, now: Instant) -> (Guest, tokio::task::JoinHandle<()>
         let _seated = seated;
         std::future::pending::<()>().await;
     });
-    guest.seat.is_served_by(task.abort_handle());
+    guest.is_served_by(task.abort_handle());
     (guest, task)
 }
 
@@ -96,7 +96,7 @@ async fn of_bodies_that_hold_too_much_those_that_were_waited_for_longest_end() {
         let _ = task.await;
     }
     assert_eq!(ended, [false, true, true, false]);
-    assert_eq!((room.held.load(Relaxed), room.leaving.load(Relaxed)), (0, 0));
+    assert_eq!(room.held.load(Relaxed), 0);
 }
 
 #[test]
@@ -111,13 +111,7 @@ fn a_connection_has_a_moment_for_its_request() {
 async fn the_connection_that_leaves_is_ended_and_gone() {
     let (room, at) = room();
     assert_eq!(room.make(at(1_000)), Err(MOMENT), "nobody is there");
-    let seated = room.enter(at(0));
-    let seat = seated.seat();
-    let task = tokio::spawn(async move {
-        let _seated = seated;
-        std::future::pending::<()>().await;
-    });
-    seat.is_served_by(task.abort_handle());
+    let (_guest, task) = served(&room, at(0));
     assert_eq!(room.make(at(1_000)), Ok(()));
     assert!(task.await.unwrap_err().is_cancelled());
     assert!(room.seats().is_empty());
@@ -143,6 +137,7 @@ async fn only_so_many_end_in_a_time() {
 enum Step {
     Enter,
     Leave(prop::sample::Index),
+    Begin(prop::sample::Index),
     Take(prop::sample::Index),
     End(prop::sample::Index),
     Ask,
@@ -152,6 +147,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => Just(Step::Enter),
         1 => any::<prop::sample::Index>().prop_map(Step::Leave),
+        2 => any::<prop::sample::Index>().prop_map(Step::Begin),
         3 => any::<prop::sample::Index>().prop_map(Step::Take),
         3 => any::<prop::sample::Index>().prop_map(Step::End),
         2 => Just(Step::Ask),
@@ -164,12 +160,17 @@ proptest! {
         steps in prop::collection::vec(step(), 0..100)
     ) {
         let (room, at) = room();
-        // Each with since when it has been without a request.
+        // Each with since when its client is waited for.
         let mut all: Vec<(Seated, Option<u64>)> = Vec::new();
         for (millis, step) in (0_u64..).map(|step| step * 30).zip(steps) {
             match step {
                 Step::Enter => all.push((room.enter(at(millis)), Some(millis))),
                 Step::Leave(place) if !all.is_empty() => drop(all.remove(place.index(all.len()))),
+                Step::Begin(place) if !all.is_empty() => {
+                    let (seated, since) = place.get_mut(&mut all);
+                    seated.0.begin(at(millis));
+                    *since = Some(millis);
+                }
                 Step::Take(place) if !all.is_empty() => {
                     let (seated, since) = place.get_mut(&mut all);
                     seated.0.is_here();
@@ -178,7 +179,7 @@ proptest! {
                 Step::End(place) if !all.is_empty() => {
                     let (seated, since) = place.get_mut(&mut all);
                     seated.0.answered();
-                    seated.0.seat.flushed(|| at(millis));
+                    seated.0.flushed(|| at(millis));
                     *since = Some(millis);
                 }
                 _ => {

@@ -2,10 +2,11 @@
 //!
 //! A letter is written to a file beside its name, synced, renamed, and its directory synced; so is
 //! the directory above, since nobody knows whether the one that made `dead/` came to do that. What
-//! a crash leaves beside a name is removed when the store is opened the next time.
+//! a crash leaves beside a name is removed when the store is opened the next time. Of several
+//! letters each file is synced, the directories once.
 //!
-//! Nothing is remembered between two letters: what is there is looked at each time, so that
-//! whoever removes a file by hand makes room by it. Each letter has cost a way to Kafka and back.
+//! Nothing is remembered between two times: what is there is looked at each time, so that
+//! whoever removes a file by hand makes room by it.
 
 use super::letter::{Letter, Name};
 use super::look::{Found, counted, list, list_all};
@@ -102,26 +103,37 @@ impl Store {
         Ok(list(&self.spool)?.into_iter().map(|found| found.name).collect())
     }
 
-    /// Keeps the letter, in the place of an earlier one of the same name. `Ok` means that it
-    /// survives a power cut; on an error an earlier one is as it was, or replaced.
-    pub fn keep(&self, letter: &Letter) -> Result<(), KeepError> {
+    /// Keeps the letters, each in the place of an earlier one of the same name: as many of the first
+    /// as there is room for, one at least. Gives how many. `Ok` means that they survive a power
+    /// cut; on an error each earlier one is as it was, or replaced. No two have the same name.
+    pub fn keep(&self, letters: &[Letter]) -> Result<usize, KeepError> {
         let dir = place(&self.spool);
         let failed = |source| KeepError::Io { path: dir.clone(), source };
-        let others = list_all(&self.whole).map_err(failed)?;
-        let this = |found: &Found| found.name == letter.name() && found.spool() == self.spool;
-        let others = others.into_iter().filter(|found| !this(found));
-        let (letters, bytes) = others.fold((0, 0_u64), |(n, sum), found| {
-            (n + 1, sum.saturating_add(found.bytes)) //
-        });
-        let more = counted(letter.bytes().len() as u64);
-        if letters >= self.most || bytes.saturating_add(more) > self.max_size {
-            let max = self.max_size;
-            return Err(KeepError::Full { dir, letters, bytes, max });
+        let there = list_all(&self.whole).map_err(failed)?;
+        let sum = |found: &[Found]| found.iter().map(|found| found.bytes).sum::<u64>();
+        let (mut count, mut bytes) = (there.len(), sum(&there));
+        let mut fitting = 0;
+        for letter in letters {
+            let this = |found: &&Found| found.name == letter.name() && found.spool() == self.spool;
+            let earlier = there.iter().find(this);
+            let others = count - usize::from(earlier.is_some());
+            let of_others = bytes - earlier.map_or(0, |found| found.bytes);
+            let with = of_others.saturating_add(counted(letter.bytes().len() as u64));
+            if others >= self.most || with > self.max_size {
+                if fitting == 0 {
+                    let max = self.max_size;
+                    return Err(KeepError::Full { dir, letters: others, bytes: of_others, max });
+                }
+                break;
+            }
+            (count, bytes) = (others + 1, with);
+            fitting += 1;
         }
-        self.write(&dir, letter).map_err(failed)
+        self.write(&dir, &letters[..fitting]).map_err(failed)?;
+        Ok(fitting)
     }
 
-    fn write(&self, dir: &Path, letter: &Letter) -> io::Result<()> {
+    fn write(&self, dir: &Path, letters: &[Letter]) -> io::Result<()> {
         let made = match fs::create_dir(dir) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             made => made.is_ok(),
@@ -131,22 +143,29 @@ impl Store {
             let _ = if made { fs::remove_dir(dir) } else { Ok(()) };
             return Err(error);
         }
-        let name = letter.name().to_string();
-        let unfinished = dir.join(format!("{name}{UNFINISHED}"));
-        // A new one, never the one whose sync has failed: what that left is unknown.
-        match fs::remove_file(&unfinished) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        let named = letters.iter().map(|letter| dir.join(letter.name().to_string()));
+        let paths: Vec<_> = named.map(|path| (unfinished(&path), path)).collect();
         let write = || {
-            let mut file = File::options().write(true).create_new(true).open(&unfinished)?;
-            file.write_all(letter.bytes())?;
-            file.sync_all()?;
-            fs::rename(&unfinished, dir.join(&name))
+            let mut files = Vec::with_capacity(letters.len());
+            for (letter, (unfinished, _)) in letters.iter().zip(&paths) {
+                // A new one, never the one whose sync has failed: what that left is unknown.
+                match fs::remove_file(unfinished) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
+                let mut file = File::options().write(true).create_new(true).open(unfinished)?;
+                file.write_all(letter.bytes())?;
+                files.push(file);
+            }
+            // All are written by now: a journal that takes one down takes the others along.
+            files.iter().try_for_each(File::sync_all)?;
+            paths.iter().try_for_each(|(unfinished, path)| fs::rename(unfinished, path))
         };
         if let Err(error) = write() {
-            // It holds room that others need; else the next start removes it.
-            let _ = fs::remove_file(&unfinished);
+            // They hold room that others need; else the next start removes them.
+            for (unfinished, _) in &paths {
+                let _ = fs::remove_file(unfinished);
+            }
             return Err(error);
         }
         sync(dir)
@@ -173,6 +192,13 @@ pub(super) fn remove(spool: &Path, names: &[Name]) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
+}
+
+/// Where a letter is written that is to lie at `path`.
+fn unfinished(path: &Path) -> PathBuf {
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(UNFINISHED);
+    unfinished.into()
 }
 
 fn is_unfinished(path: &Path) -> bool {

@@ -75,6 +75,11 @@ impl Endpoint {
             Err(source) => Err(BindError::Route { path, source }),
         }
     }
+
+    /// Whether what is no message is kept.
+    pub(super) fn keeps_invalid(&self) -> bool {
+        self.on_invalid == OnInvalid::Keep
+    }
 }
 
 /// What every request is answered with the help of.
@@ -89,7 +94,7 @@ pub(super) struct Handler {
     pub stopping: watch::Sender<bool>,
     /// Bytes of JSON that may wait to be durable, of one batch.
     pub waiting: usize,
-    pub keeping: Keeping,
+    pub keeping: Arc<Keeping>,
     /// Where a route wants it.
     pub repeats: Option<Repeats>,
     pub writer: SpoolWriter,
@@ -249,7 +254,7 @@ impl Handler {
             let converted = match convert(json) {
                 Ok(converted) => converted,
                 Err(error @ (ConvertError::Malformed { .. } | ConvertError::Invalid { .. }))
-                    if endpoint.on_invalid == OnInvalid::Keep =>
+                    if endpoint.keeps_invalid() =>
                 {
                     return self.append_invalid(endpoint, message, error);
                 }

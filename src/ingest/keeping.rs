@@ -6,17 +6,17 @@
 //! and that everybody's records wait for a hand.
 //!
 //! Those that an earlier process left waiting are not known here, nor those of a topic that is held;
-//! where they are many, the letters may be full all the same, and the forwarder waits, as ever. It does
-//! not know what is wrong with a body, nor how a letter is kept.
+//! where they are many, the letters may be full all the same, and the forwarder waits, as ever. The
+//! letters are counted on a thread of its own (`reload.rs`), never by the one that serves: there may be
+//! thousands, on a slow disk. It does not know what is wrong with a body, nor how a letter is kept.
 
+use super::reload::Look;
 use crate::dead;
 use crate::spool::{Append, SpoolWriter};
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::ops::{Add, AddAssign};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Between two looks at the letters: a hand may have made room.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Bytes of a letter beside the body.
 const AROUND: u64 = 1024;
 
@@ -24,28 +24,54 @@ const AROUND: u64 = 1024;
 #[derive(Debug)]
 pub(super) struct Keeping {
     writer: SpoolWriter,
-    /// What bodies may take of the letters: how many, and bytes.
+    /// What bodies may take of the letters.
     most: Share,
     state: Mutex<State>,
 }
 
-/// A part of the letters.
+/// A part of the letters: how many, and bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Share {
     letters: u64,
     bytes: u64,
 }
 
+impl Share {
+    fn one(bytes: u64) -> Self {
+        Self { letters: 1, bytes }
+    }
+}
+
+impl Add for Share {
+    type Output = Self;
+
+    fn add(self, more: Self) -> Self {
+        Self { letters: self.letters + more.letters, bytes: self.bytes + more.bytes }
+    }
+}
+
+impl AddAssign for Share {
+    fn add_assign(&mut self, more: Self) {
+        *self = *self + more;
+    }
+}
+
 #[derive(Debug, Default)]
 struct State {
-    looked_at: Option<Instant>,
+    /// A body came since the letters were looked at.
+    asked: bool,
     /// The letters there were then, and those that came of bodies since.
     there: Share,
+    /// Those that came of bodies since the look that is under way, or was the last, began.
+    since: Share,
     /// On their way: the promise of each, and the bytes that it will count. In the order of the spool.
     waiting: VecDeque<(Append, u64)>,
+    /// All of them.
+    on_their_way: Share,
 }
 
 impl Keeping {
+    /// Of no letters, as far as is known.
     pub fn new(writer: SpoolWriter, config: dead::Config) -> Self {
         let most = Share {
             letters: dead::MOST as u64 / 4 * 3,
@@ -54,57 +80,77 @@ impl Keeping {
         Self { writer, most, state: Mutex::default() }
     }
 
+    /// Counts the letters, and again at every look: a hand may have made room.
+    pub fn keep_up(self: &Arc<Self>) -> Look {
+        let keeping = Arc::clone(self);
+        keeping.state().asked = true;
+        keeping.look();
+        Box::new(move || keeping.look())
+    }
+
     /// Appends a body of so many bytes with `put`, if there is room for it.
     pub fn append<E>(
         &self,
         len: usize,
         put: impl FnOnce() -> Result<Append, E>,
     ) -> Result<Option<Append>, E> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
+        state.asked = true;
         state.settle(|append| match append.outcome()? {
             Ok(id) => self.writer.is_done_with(id.sequence).then_some(true),
             Err(_) => Some(false),
         });
-        if state.looked_at.is_none_or(|at| at.elapsed() >= LOOK_EVERY) {
-            let letters = dead::list_all(self.writer.dir()).unwrap_or_else(|error| {
-                tracing::warn!("cannot list the dead letters: {error}");
-                Vec::new()
-            });
-            state.looked_at = Some(Instant::now());
-            state.there = Share {
-                letters: letters.len() as u64,
-                bytes: letters.iter().map(|found| found.bytes).sum(),
-            };
-        }
         let bytes = dead::counted(len as u64 + AROUND);
-        let with = state.with(bytes);
+        let with = state.there + state.on_their_way + Share::one(bytes);
         if with.letters > self.most.letters || with.bytes > self.most.bytes {
             return Ok(None);
         }
         let append = put()?;
         state.waiting.push_back((append.again(), bytes));
+        state.on_their_way += Share::one(bytes);
         Ok(Some(append))
+    }
+
+    /// Counts the letters, unless nobody has asked for room: it may take as long as the disk does.
+    fn look(&self) {
+        {
+            let mut state = self.state();
+            if !std::mem::take(&mut state.asked) {
+                return;
+            }
+            state.since = Share::default();
+        }
+        match dead::list_all(self.writer.dir()) {
+            Ok(letters) => {
+                let found = letters.iter().map(|found| Share::one(found.bytes));
+                let found = found.fold(Share::default(), Share::add);
+                let mut state = self.state();
+                // Some of these may have been found already: the next look tells.
+                state.there = found + state.since;
+            }
+            Err(error) => tracing::warn!("cannot list the dead letters: {error}"),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
     /// Those at the front that have become letters, or never will.
     fn settle(&mut self, became: impl Fn(&Append) -> Option<bool>) {
-        while let Some(became) = self.waiting.front().and_then(|(append, _)| became(append)) {
-            let bytes = self.waiting.pop_front().map_or(0, |(_, bytes)| bytes);
+        while let Some((append, bytes)) = self.waiting.front()
+            && let Some(became) = became(append)
+        {
+            let one = Share::one(*bytes);
+            self.waiting.pop_front();
+            self.on_their_way.letters -= one.letters;
+            self.on_their_way.bytes -= one.bytes;
             if became {
-                self.there.letters += 1;
-                self.there.bytes += bytes;
+                self.there += one;
+                self.since += one;
             }
-        }
-    }
-
-    /// All of them, with one more.
-    fn with(&self, bytes: u64) -> Share {
-        let waiting = self.waiting.iter().map(|(_, bytes)| bytes);
-        Share {
-            letters: self.there.letters + self.waiting.len() as u64 + 1,
-            bytes: self.there.bytes + waiting.sum::<u64>() + bytes,
         }
     }
 }
@@ -115,7 +161,7 @@ mod tests {
     use crate::record::{Millis, NewRecord, Reception, Route};
     use crate::spool::{self, AppendError, Spool};
     use std::path::Path;
-    use std::sync::Arc;
+    use std::time::Duration;
 
     fn append(writer: &SpoolWriter) -> Result<Append, AppendError> {
         let (at, clock_synchronised) = (Millis::now(), true);
@@ -160,7 +206,8 @@ mod tests {
         reader.advance_watermark(reader.end());
         assert!(keep().is_none());
         // Until somebody looks again: there is no letter at all.
-        keeping.state.lock().unwrap().looked_at = None;
+        keeping.look();
+        assert_eq!(keeping.state().there, Share::default());
         assert!(keep().is_some());
         writer.close().unwrap();
     }

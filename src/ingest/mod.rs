@@ -197,7 +197,7 @@ impl Server {
     /// Builds the routes and listens. From here on clients can connect; they are answered
     /// once [`run`](Self::run) runs. Must be called inside the runtime that will run it.
     pub fn bind(config: Config, writer: SpoolWriter) -> Result<Self, BindError> {
-        let Doors { tls, tokens, looks } = Doors::open(&config)?;
+        let Doors { tls, tokens, mut looks } = Doors::open(&config)?;
         let (per_address, per_token) =
             (config.max_requests_per_address, config.max_requests_per_token);
         let door = Door::new(per_address, tokens, per_token);
@@ -225,6 +225,10 @@ impl Server {
             message: body::Limits { size: config.max_message, what: "a message", time },
             batch: body::Limits { size: config.max_batch, what: "a batch", time },
         };
+        let keeping = Arc::new(Keeping::new(writer.clone(), config.letters));
+        if endpoints.iter().any(Endpoint::keeps_invalid) {
+            looks.push(keeping.keep_up());
+        }
         let handler = Handler {
             door,
             endpoints,
@@ -233,7 +237,7 @@ impl Server {
             stopping: watch::Sender::new(false),
             // So that there is room for single messages, however many batches there are.
             waiting: writer.max_pending() / 4 / batch::AT_ONCE as usize,
-            keeping: Keeping::new(writer.clone(), config.letters),
+            keeping,
             repeats,
             writer,
             stats: Arc::clone(&stats),

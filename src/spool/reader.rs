@@ -198,10 +198,10 @@ impl SpoolReader {
         format!("{:032x}", u128::from_be_bytes(id))
     }
 
-    /// The record, which was read here, is kept elsewhere as one that nobody can deliver: it leaves
-    /// the spool as dead, and is not read again. `Ok` means that this survives a power cut.
-    pub fn set_aside(&mut self, at: Sequence) -> io::Result<()> {
-        self.shared.record_dead(at)
+    /// The records, which were read here, are kept elsewhere as such that nobody can deliver: they
+    /// leave the spool as dead, and are not read again. `Ok` means that this survives a power cut.
+    pub fn set_aside(&mut self, records: &[Sequence]) -> io::Result<()> {
+        self.shared.record_dead(records)
     }
 
     /// Whether the record has left the spool for good: delivered, or in another way.

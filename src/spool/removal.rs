@@ -85,11 +85,16 @@ impl Shared {
         Ok(records)
     }
 
-    /// Writes down, for good, that the record was set aside as a dead letter: the letter survives a
+    /// Writes down, for good, that the records were set aside as dead letters: the letters survive a
     /// power cut already.
-    pub fn record_dead(&self, at: Sequence) -> io::Result<()> {
+    pub fn record_dead(&self, records: &[Sequence]) -> io::Result<()> {
         let file = &mut *lock(&self.progress_file);
-        self.list(file, [Range { kind: Removal::Dead, first: at, end: at.plus(1) }]).map(drop)
+        let runs = records.chunk_by(|last, next| last.plus(1) == *next);
+        let dead = |run: &[Sequence]| {
+            let (first, end) = (run[0], run[0].plus(run.len() as u64));
+            Range { kind: Removal::Dead, first, end }
+        };
+        self.list(file, runs.map(dead)).map(drop)
     }
 
     /// Whether the record is done with: delivered, or listed as removed.

@@ -130,7 +130,7 @@ async fn after_a_crash(header: usize) -> tempfile::TempDir {
     let store = Store::open(&config.dir, dead::Config::default());
     while let Some(block) = reader.next_block().unwrap() {
         if let Some(letter) = Letter::new(&block, Sequence(1), "before", Millis(5)).unwrap() {
-            store.keep(&letter).unwrap();
+            store.keep(std::slice::from_ref(&letter)).unwrap();
         }
     }
     writer.close().unwrap();

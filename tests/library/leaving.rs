@@ -63,8 +63,8 @@ fn start(mount: &Mount, random: &mut Rng) -> Layers {
         for at in block.records().map(|record| record.sequence) {
             if (1..=DEAD).contains(&at.0) {
                 let letter = Letter::new(&block, at, "too large", Millis(1)).unwrap().unwrap();
-                store.keep(&letter).unwrap();
-                spool.reader.set_aside(at).unwrap();
+                store.keep(std::slice::from_ref(&letter)).unwrap();
+                spool.reader.set_aside(&[at]).unwrap();
             }
         }
     }

@@ -82,22 +82,32 @@ fn empty(mount: &Mount) -> Layers {
     disk.layers()
 }
 
-/// Something happens to a letter: kept, kept anew, or taken back.
+/// Something happens: letters are kept together, some of them anew, or one is taken back.
 fn step(store: &Store, block: &Block, known: &Mutex<Known>, n: u64, random: &mut Rng) -> bool {
-    let place = random.u64(..RECORDS);
-    let letter = letter(block, place, n);
+    let mut places: Vec<_> = (0..RECORDS).collect();
+    random.shuffle(&mut places);
+    places.truncate(random.usize(1..=3));
     let keep = random.u8(..3) > 0;
+    if !keep {
+        places.truncate(1);
+    }
     let after = {
         let mut known = known.lock().unwrap();
-        if keep {
-            known.after.insert(place, n.to_string())
-        } else {
-            known.after.remove(&place)
-        };
+        for place in &places {
+            if keep {
+                known.after.insert(*place, n.to_string())
+            } else {
+                known.after.remove(place)
+            };
+        }
         known.after.clone()
     };
-    let done =
-        if keep { store.keep(&letter).is_ok() } else { store.take_back(&letter.name()).is_ok() };
+    let letters: Vec<_> = places.iter().map(|place| letter(block, *place, n)).collect();
+    let done = if keep {
+        store.keep(&letters).is_ok_and(|kept| kept == letters.len())
+    } else {
+        store.take_back(&letters[0].name()).is_ok()
+    };
     if done {
         known.lock().unwrap().before = after;
     }
@@ -144,7 +154,7 @@ fn whatever_a_power_cut_leaves_has_every_letter_that_was_kept_whole() {
                 // It goes on by itself.
                 let store = Store::open(&spool, Config::default());
                 assert_eq!(letters(&spool, &block), found);
-                store.keep(&letter(&block, 0, n)).unwrap();
+                store.keep(&[letter(&block, 0, n)]).unwrap();
                 states += 1;
                 if at == goes_on && random.u8(..3) == 0 {
                     (left, before) = (layers, found);
@@ -167,14 +177,15 @@ fn whichever_access_fails_no_letter_is_lost_and_the_next_one_is_kept() {
             let disk = mount.insert(start.clone());
             let spool = disk.path().join(PLACE);
             let store = Store::open(&spool, Config::default());
-            store.keep(&letter(&block, 0, 1)).unwrap();
+            store.keep(&[letter(&block, 0, 1)]).unwrap();
             let count = Arc::new(AtomicUsize::new(0));
             let counted = Arc::clone(&count);
             disk.disk().guard(Box::new(move |_, _, _| {
                 if counted.fetch_add(1, Relaxed) == at { Err(error) } else { Ok(()) }
             }));
-            // A new one, and one in the place of another.
-            let kept = [letter(&block, 1, 2), letter(&block, 0, 3)].map(|l| store.keep(&l).is_ok());
+            // A new one, and two together, one of them in the place of another.
+            let (one, two) = ([letter(&block, 1, 2)], [letter(&block, 0, 3), letter(&block, 2, 3)]);
+            let kept = [&one[..], &two[..]].map(|letters| store.keep(letters).is_ok());
             disk.disk().unguarded();
             let found = letters(&spool, &block);
             let expected = |kept: bool, new: &str, old: Option<&str>, found: Option<&String>| {
@@ -183,9 +194,10 @@ fn whichever_access_fails_no_letter_is_lost_and_the_next_one_is_kept() {
             };
             expected(kept[0], "2", None, found.get(&1));
             expected(kept[1], "3", Some("1"), found.get(&0));
-            store.keep(&letter(&block, 1, 4)).unwrap();
-            store.keep(&letter(&block, 0, 5)).unwrap();
-            assert_eq!(letters(&spool, &block).into_values().collect::<Vec<_>>(), ["5", "4"]);
+            expected(kept[1], "3", None, found.get(&2));
+            store.keep(&[letter(&block, 1, 4)]).unwrap();
+            store.keep(&[letter(&block, 0, 5), letter(&block, 2, 5)]).unwrap();
+            assert_eq!(letters(&spool, &block).into_values().collect::<Vec<_>>(), ["5", "4", "5"]);
             if count.load(Relaxed) <= at {
                 assert_eq!(kept, [true, true]);
                 println!("{error}: {at} accesses failed, one after the other");

@@ -49,8 +49,8 @@ fn place_with(servers: Option<&str>) -> (Site, Vec<Name>) {
             let at = Millis(Millis::now().0 - 7_200_000);
             let letter = Letter::new(&block, record.sequence, "it is too large; raise it", at);
             let letter = letter.unwrap().unwrap();
-            store.keep(&letter).unwrap();
-            spool.reader.set_aside(record.sequence).unwrap();
+            store.keep(std::slice::from_ref(&letter)).unwrap();
+            spool.reader.set_aside(&[record.sequence]).unwrap();
             names.push(letter.name());
         }
     }

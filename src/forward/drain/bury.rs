@@ -7,7 +7,9 @@
 //! watermark passes it. Where it cannot be kept nothing is dropped: it is a standstill.
 //!
 //! A record that is no message (`record::INVALID`) is never offered to Kafka: when its turn comes it
-//! goes the same way, and what was sent before it may still be in flight.
+//! goes the same way, and what was sent before it may still be in flight. Those of its block that
+//! come behind it go with it, ahead of their turns: whoever posts nothing but such is not to hold up
+//! everybody's records for as long as a disk takes to sync each.
 //!
 //! It deliberately does not know why a record is refused, nor how a letter is kept.
 
@@ -18,8 +20,13 @@ use crate::forward::verdict::Failure;
 use crate::record::{Millis, Record, Sequence};
 use crate::spool::{Block, SpoolReader};
 use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
 use std::time::Instant;
+
+/// Records that are no messages which are kept at once, at most: reports wait meanwhile. They are of
+/// one block, which bounds their bytes.
+const TOGETHER: usize = 64;
 
 /// A record that is no message and could not be kept as a letter.
 #[derive(Debug)]
@@ -94,7 +101,9 @@ impl Forwarder {
         let Some(block) = block else { return Ok(()) };
         let letter = Letter::new(&block, at, &setback.failure.to_string(), Millis::now());
         let Some(letter) = letter.map_err(|error| unread(&error))? else { return Ok(()) };
-        self.keep(at, &letter)?;
+        self.keep(std::slice::from_ref(&letter))?;
+        self.window.skip(at, at.plus(1));
+        self.pass_watermark();
         let record = letter.record();
         tracing::warn!(
             "record {at} ({}) for topic {:?} is a dead letter now: {}",
@@ -105,35 +114,59 @@ impl Forwarder {
         Ok(())
     }
 
-    /// Keeps the letter of the record there, and the watermark may pass it.
-    fn keep(&mut self, at: Sequence, letter: &Letter) -> Result<(), String> {
-        self.letters.store.keep(letter).map_err(|error| error.to_string())?;
-        self.letters.unlisted.insert(at, letter.name());
-        self.reader.set_aside(at).map_err(|error| {
-            format!("the spool cannot write down that it is a dead letter: {error}")
+    /// Keeps the letters, as many of the first as there is room for, one at least; the watermark may
+    /// pass their records. Gives how many.
+    fn keep(&mut self, letters: &[Letter]) -> Result<usize, String> {
+        let kept = self.letters.store.keep(letters).map_err(|error| error.to_string())?;
+        let names: Vec<_> = letters[..kept].iter().map(Letter::name).collect();
+        self.letters.unlisted.extend(names.iter().map(|name| (name.place, *name)));
+        let places: Vec<_> = names.iter().map(|name| name.place).collect();
+        self.reader.set_aside(&places).map_err(|error| {
+            format!("the spool cannot write down that they are dead letters: {error}")
         })?;
-        self.letters.unlisted.remove(&at);
+        self.letters.unlisted.retain(|place, _| places.binary_search(place).is_err());
+        Ok(kept)
+    }
+
+    /// Sets a record aside that is no message: its turn has come, and nothing that is in flight has
+    /// to be waited for. The reason where it could not be kept.
+    pub(super) fn bury_invalid(&mut self, block: &Block, at: Sequence) -> Result<(), String> {
+        if !self.reader.is_done_with(at) {
+            let letters = self.invalid_from(block, at).map_err(|error| error.to_string())?;
+            let kept = self.keep(&letters)?;
+            // A device that sends nothing else would fill the log: the status counts them.
+            for letter in &letters[..kept] {
+                let (id, why) = (letter.name().id, &letter.reason);
+                tracing::debug!(
+                    "record {} ({id}) is a dead letter now: {why}",
+                    letter.name().place
+                );
+            }
+        }
         self.window.skip(at, at.plus(1));
         self.pass_watermark();
         Ok(())
     }
 
-    /// Sets a record aside that is no message: its turn has come, and nothing that is in flight has
-    /// to be waited for. The reason where it could not be kept.
-    pub(super) fn bury_invalid(
-        &mut self,
-        block: &Block,
-        at: Sequence,
-        why: &str,
-    ) -> Result<(), String> {
-        let letter =
-            Letter::new(block, at, why, Millis::now()).map_err(|error| error.to_string())?;
-        // The block has just given it out.
-        let Some(letter) = letter else { return Ok(()) };
-        self.keep(at, &letter)?;
-        // A device that sends nothing else would fill the log: the status counts them.
-        tracing::debug!("record {at} ({}) is a dead letter now: {why}", letter.name().id);
-        Ok(())
+    /// The letters of the record and of those behind it that go with it.
+    fn invalid_from(&self, block: &Block, at: Sequence) -> io::Result<Vec<Letter>> {
+        let now = Millis::now();
+        let mut topic = None;
+        let mut letters = Vec::new();
+        let mut place = at;
+        while place < block.end() && letters.len() < TOGETHER {
+            if let Some(record) = block.record(place)
+                && let Some(why) = record.invalid()
+                && self.window.wants(place)
+                && !self.is_moved(&record)
+                // What becomes of another topic's is decided in its turn.
+                && **topic.get_or_insert(&record.route.topic) == record.route.topic
+            {
+                letters.extend(Letter::new(block, place, &why, now)?);
+            }
+            place = place.plus(1);
+        }
+        Ok(letters)
     }
 
     /// One that is no message could not be kept: sending goes no further, and what was sent before it

@@ -190,6 +190,13 @@ impl Forwarder {
         }
     }
 
+    /// Whether the record's turn will find that it was moved.
+    pub(super) fn is_moved(&self, record: &Record<'_>) -> bool {
+        let Part::Whole(held) = &self.part else { return false };
+        let mut topics = held.topics.iter().filter(|topic| topic.name == record.route.topic);
+        held.moved.contains(&record.id) || topics.any(|topic| topic.known.contains(&record.id))
+    }
+
     /// Moves records of this block and waits until they are durable: the watermark may pass them.
     /// The first that is not, and why.
     pub(super) async fn move_all(

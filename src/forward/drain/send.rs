@@ -174,7 +174,7 @@ impl Forwarder {
             return ControlFlow::Break(());
         }
         let at = record.sequence;
-        match self.bury_invalid(block, at, why) {
+        match self.bury_invalid(block, at) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {
                 let topic = record.route.topic.clone();

@@ -268,7 +268,7 @@ fn enum_field(out: &mut Vec<u8>, name: &[u8], value: i32, names: fn(i32) -> Opti
     }
     out.extend_from_slice(name);
     match names(value) {
-        Some(text) => json::string(out, text),
+        Some(text) => json::word(out, text),
         None => json::small_integer(out, value),
     }
 }

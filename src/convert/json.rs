@@ -7,11 +7,38 @@
 /// `encoding/json` escapes besides, so that its JSON can stand in a page and in a script: `<`, `>`,
 /// `&`, U+2028 and U+2029.
 pub(super) fn string(out: &mut Vec<u8>, text: &str) {
-    out.push(b'"');
     let bytes = text.as_bytes();
+    // Without a branch for each byte: nearly no text has one of these.
+    let any = bytes.iter().fold(false, |any, byte| any | MAY_BE_ESCAPED[usize::from(*byte)]);
+    if any { string_escaped(out, bytes) } else { word(out, text) }
+}
+
+/// Appends a text in quotes that has nothing to escape.
+pub(super) fn word(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    out.extend_from_slice(text.as_bytes());
+    out.push(b'"');
+}
+
+/// Bytes that are escaped, or may be the first of a character that is.
+const MAY_BE_ESCAPED: [bool; 256] = {
+    let (mut table, mut control, mut others) = ([false; 256], 0, b"\"\\<>&\xe2".as_slice());
+    while control < b' ' {
+        table[control as usize] = true;
+        control += 1;
+    }
+    while let [other, rest @ ..] = others {
+        table[*other as usize] = true;
+        others = rest;
+    }
+    table
+};
+
+fn string_escaped(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.push(b'"');
     let mut written = 0;
     for (at, &byte) in bytes.iter().enumerate() {
-        if byte >= b' ' && !matches!(byte, b'"' | b'\\' | b'<' | b'>' | b'&' | 0xe2) {
+        if !MAY_BE_ESCAPED[usize::from(byte)] {
             continue;
         }
         let (character, length) = match bytes[at..] {

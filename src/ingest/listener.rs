@@ -5,6 +5,7 @@
 //! the number of connections are bounded, and an error of a connection is that connection's alone. Where
 //! all are taken one whose client is waited for makes room (`room.rs`). It does not know what is served.
 
+use super::acceptor::Acceptor;
 use super::linger::Lingering;
 use super::reload::Current;
 use super::room::{Guest, Room};
@@ -25,7 +26,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -35,8 +36,6 @@ use warp::reply::Response;
 /// Bytes of request line and headers, at most; also the largest piece of a body. Of headers there may be
 /// 100: hyper's own limit, which it keeps without an allocation a request. More of either is a 431.
 const BUFFER: usize = 16 * 1024;
-/// The pause after an error that is not one connection's, such as no file descriptors left.
-const BACK_OFF: Duration = Duration::from_millis(100);
 
 /// What bounds the connections.
 #[derive(Debug, Clone, Copy)]
@@ -91,11 +90,11 @@ pub(super) async fn run<S>(
 
     let mut shutdown = pin!(shutdown);
     let room = Arc::new(Room::new(Instant::now(), limits.unfinished));
-    let mut acceptor = Acceptor { listener, troubled: false };
+    let mut acceptor = Acceptor::new(listener);
     loop {
         let accepted = async {
             let (stream, peer) = acceptor.next().await;
-            let permit = permit(&permits, &room, &stats).await;
+            let permit = permit(&permits, &room, peer, &stats).await;
             (stream, peer, permit)
         };
         let (stream, peer, permit) = tokio::select! {
@@ -106,7 +105,7 @@ pub(super) async fn run<S>(
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!("a connection cannot be set to send at once: {error}");
         }
-        let seated = room.enter(Instant::now());
+        let seated = room.enter(peer.ip().into(), Instant::now());
         let guest = seated.guest();
         let stream = Watched::new(Lingering::new(stream), guest.clone(), limits.unread);
         let service = noticed(service(peer), guest.clone());
@@ -188,12 +187,17 @@ async fn handshake(
 }
 
 /// Waits until one more connection may be open; where all are taken, one whose client is waited for is ended.
-async fn permit(permits: &Arc<Semaphore>, room: &Room, stats: &Stats) -> OwnedSemaphorePermit {
+async fn permit(
+    permits: &Arc<Semaphore>,
+    room: &Room,
+    peer: SocketAddr,
+    stats: &Stats,
+) -> OwnedSemaphorePermit {
     loop {
         if let Ok(permit) = Arc::clone(permits).try_acquire_owned() {
             return permit;
         }
-        let again = match room.make(Instant::now()) {
+        let again = match room.make(peer.ip().into(), Instant::now()) {
             Ok(()) => {
                 stats.count_closed(Closed::MadeRoom);
                 // It gives its permit back as soon as it has its turn.
@@ -278,47 +282,11 @@ fn why(error: &hyper::Error) -> Option<Closed> {
     }
 }
 
-/// Takes connections from the kernel's queue.
-struct Acceptor {
-    listener: TcpListener,
-    /// Whether the last attempt failed: an error that lasts is logged once.
-    troubled: bool,
-}
-
-impl Acceptor {
-    async fn next(&mut self) -> (TcpStream, SocketAddr) {
-        loop {
-            match self.listener.accept().await {
-                Ok((stream, peer)) => {
-                    if std::mem::take(&mut self.troubled) {
-                        tracing::info!("connections are accepted again");
-                    }
-                    return (stream, peer);
-                }
-                Err(error) if is_the_clients(&error) => {
-                    tracing::debug!("a connection broke before it was accepted: {error}");
-                }
-                Err(error) => {
-                    if !std::mem::replace(&mut self.troubled, true) {
-                        tracing::error!("no connections can be accepted, trying on: {error}");
-                    }
-                    tokio::time::sleep(BACK_OFF).await;
-                }
-            }
-        }
-    }
-}
-
-/// Whether an error of `accept` concerns the connection that was about to be accepted alone.
-fn is_the_clients(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use tokio::io::AsyncReadExt;
+    use tokio::net::TcpStream;
     use tokio::sync::oneshot;
     use warp::reply::Reply;
 

@@ -8,7 +8,9 @@
 //!
 //! What a request costs here is some stores: the order is put right when it is asked for.
 
-use std::collections::BTreeMap;
+use super::rate::Network;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,6 +18,9 @@ use tokio::task::AbortHandle;
 
 /// Waited for less than that, a connection is not asked to leave for another.
 const MOMENT: Duration = Duration::from_millis(100);
+
+/// A network with no more connections than that is like all others.
+const FEW: usize = 8;
 
 /// So many connections end for the memory of their bodies within each [`TICK`], at most: whoever is thrown out
 /// may be back at once with as many bytes, which would cost what those who behave would have.
@@ -26,9 +31,7 @@ const TICK: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub(super) struct Room {
     start: Instant,
-    /// Each has one entry: since when its client is waited for, as far as is known. It is never later
-    /// than what is so.
-    seats: Mutex<BTreeMap<(Micros, u64), Arc<Seat>>>,
+    seats: Mutex<Seats>,
     numbers: AtomicU64,
     /// Bytes of bodies that are not whole, of all of them.
     held: AtomicUsize,
@@ -38,6 +41,15 @@ pub(super) struct Room {
     pace: Mutex<(Micros, u32)>,
 }
 
+#[derive(Debug, Default)]
+struct Seats {
+    /// Each has one entry: since when its client is waited for, as far as is known. It is never later
+    /// than what is so.
+    order: BTreeMap<(Micros, u64), Arc<Seat>>,
+    /// How many there are of each network.
+    counts: HashMap<Network, usize>,
+}
+
 /// Since the start of the room.
 type Micros = u64;
 
@@ -45,6 +57,7 @@ type Micros = u64;
 #[derive(Debug)]
 struct Seat {
     start: Instant,
+    network: Network,
     /// Tells those of the same time apart.
     number: u64,
     /// Where its entry is; changed under the room's lock.
@@ -74,6 +87,61 @@ impl Seat {
     }
 }
 
+impl Seats {
+    fn insert(&mut self, seat: Arc<Seat>) {
+        *self.counts.entry(seat.network).or_default() += 1;
+        self.order.insert((seat.entry.load(Relaxed), seat.number), seat);
+    }
+
+    fn remove(&mut self, seat: &Seat) {
+        self.order.remove(&(seat.entry.load(Relaxed), seat.number));
+        if let Some(count) = self.counts.get_mut(&seat.network) {
+            *count -= 1;
+            if *count == 0 {
+                self.counts.remove(&seat.network);
+            }
+        }
+    }
+
+    /// The network with the most connections, more than a few, where there is, or comes, another one.
+    fn crowd(&self, comes: Network) -> Option<Network> {
+        let (network, count) = self.counts.iter().max_by_key(|(_, count)| **count)?;
+        let others = self.counts.len() > 1 || *network != comes;
+        (others && *count > FEW).then_some(*network)
+    }
+
+    /// Of those that are wanted the one whose client has been waited for longest, and since when.
+    fn longest(
+        &mut self,
+        now: Micros,
+        wanted: impl Fn(&Seat) -> bool,
+    ) -> Option<(Micros, Arc<Seat>)> {
+        let mut from = (0, 0);
+        while let Some((key, seat)) = self.order.range(from..).next() {
+            let ((known, number), since) = (*key, seat.waited_since());
+            if since == Some(known) {
+                if wanted(seat) {
+                    return Some((known, Arc::clone(seat)));
+                }
+                from = (known, number + 1);
+                continue;
+            }
+            // One whose request is here will not be free before now.
+            if since.is_none() && known >= now {
+                break;
+            }
+            // It may be in a wrong place once, and is put into the right one.
+            from = (known, number);
+            if let Some(seat) = self.order.remove(&from) {
+                let entry = since.unwrap_or(now);
+                seat.entry.store(entry, Relaxed);
+                self.order.insert((entry, number), seat);
+            }
+        }
+        None
+    }
+}
+
 fn micros(time: Duration) -> Micros {
     // More than half a million years are not told apart.
     u64::try_from(time.as_micros()).map_or(u64::MAX / 2, |micros| micros.min(u64::MAX / 2))
@@ -86,12 +154,13 @@ impl Room {
         Self { start, seats: Mutex::default(), numbers, held, most, pace: Mutex::new((0, 0)) }
     }
 
-    /// A new connection, for as long as the guard lives.
-    pub(super) fn enter(self: &Arc<Self>, now: Instant) -> Seated {
+    /// A new connection from there, for as long as the guard lives.
+    pub(super) fn enter(self: &Arc<Self>, network: Network, now: Instant) -> Seated {
         let number = self.numbers.fetch_add(1, Relaxed);
         let since = micros(now.duration_since(self.start));
         let seat = Arc::new(Seat {
             start: self.start,
+            network,
             number,
             entry: AtomicU64::new(since),
             state: AtomicU64::new(FIRST + since),
@@ -99,50 +168,38 @@ impl Room {
             is_leaving: AtomicBool::new(false),
             task: OnceLock::new(),
         });
-        self.seats().insert((since, number), Arc::clone(&seat));
+        self.seats().insert(Arc::clone(&seat));
         Seated(Guest { room: Arc::clone(self), seat })
     }
 
-    /// Ends the connection whose client has been waited for longest; or says after which time it is
-    /// worth asking again.
-    pub(super) fn make(&self, now: Instant) -> Result<(), Duration> {
-        let leaves = self.longest(now)?;
+    /// Ends the connection that leaves for one from there; or says after which time it is worth asking
+    /// again.
+    pub(super) fn make(&self, comes: Network, now: Instant) -> Result<(), Duration> {
+        let leaves = self.leaves(comes, now)?;
         // One that is not known yet runs in a moment, and then it will be the next to leave.
         let task = leaves.task.get().ok_or(MOMENT)?;
         task.abort();
         Ok(())
     }
 
-    fn longest(&self, now: Instant) -> Result<Arc<Seat>, Duration> {
+    fn leaves(&self, comes: Network, now: Instant) -> Result<Arc<Seat>, Duration> {
         let now = micros(now.duration_since(self.start));
-        let moment = micros(MOMENT);
         let mut seats = self.seats();
-        // Each may be in a wrong place once, and is put into the right one.
-        for _ in 0..=seats.len() {
-            let Some(first) = seats.first_entry() else { break };
-            let known = first.key().0;
-            // One whose request is here will not be free before now.
-            let since = first.get().waited_since();
-            match since {
-                Some(since) if since == known && since + moment <= now => {
-                    return Ok(Arc::clone(first.get()));
-                }
-                Some(since) if since == known => {
-                    return Err(Duration::from_micros(since + moment - now));
-                }
-                None if known >= now => break,
-                _ => {}
-            }
-            let seat = first.remove();
-            let entry = since.unwrap_or(now);
-            seat.entry.store(entry, Relaxed);
-            seats.insert((entry, seat.number), seat);
+        if let Some(crowd) = seats.crowd(comes)
+            && let Some((_, seat)) = seats.longest(now, |seat| seat.network == crowd)
+        {
+            return Ok(seat);
         }
-        Err(MOMENT)
+        let (since, seat) = seats.longest(now, |_| true).ok_or(MOMENT)?;
+        match (since + micros(MOMENT)).checked_sub(now) {
+            None | Some(0) => Ok(seat),
+            Some(left) => Err(Duration::from_micros(left)),
+        }
     }
 
-    /// Ends connections with unfinished bodies, those that have been waited for longest, until the others
-    /// hold no more than they may, or no more may end for now; says how many.
+    /// Ends connections with unfinished bodies, those of the network first that holds the most, of these
+    /// those that have been waited for longest, until the others hold no more than they may, or no more
+    /// may end for now; says how many.
     fn unload(&self, now: Instant) -> usize {
         let now = micros(now.duration_since(self.start));
         let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
@@ -155,12 +212,10 @@ impl Room {
         // What the others hold goes with them, in a moment.
         let stays = |seat: &&Arc<Seat>| !seat.is_leaving.load(Relaxed);
         let held = |seat: &Seat| seat.held.load(Relaxed);
-        let mut holding: Vec<_> =
-            seats.values().filter(stays).filter(|seat| held(seat) > 0).collect();
-        let mut all: usize = holding.iter().map(|seat| held(seat)).sum();
-        holding.sort_unstable_by_key(|seat| (seat.waited_since(), seat.number));
+        let holding = || seats.order.values().filter(stays);
+        let mut all: usize = holding().map(|seat| held(seat)).sum();
         let mut ended = 0;
-        for seat in holding {
+        for seat in by_network(holding(), held) {
             if all <= self.most || pace.1 >= ENDED {
                 break;
             }
@@ -181,9 +236,26 @@ impl Room {
         }
     }
 
-    fn seats(&self) -> MutexGuard<'_, BTreeMap<(Micros, u64), Arc<Seat>>> {
+    fn seats(&self) -> MutexGuard<'_, Seats> {
         self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Those that hold something: of the network first that holds the most, of these whose client has been
+/// waited for longest.
+fn by_network<'a>(
+    seats: impl Iterator<Item = &'a Arc<Seat>>,
+    held: impl Fn(&Seat) -> usize,
+) -> impl Iterator<Item = &'a Arc<Seat>> {
+    let mut holding: Vec<_> = seats.filter(|seat| held(seat) > 0).collect();
+    let mut networks = HashMap::<_, usize>::new();
+    for seat in &holding {
+        *networks.entry(seat.network).or_default() += held(seat);
+    }
+    holding.sort_unstable_by_key(|seat| {
+        (Reverse(networks[&seat.network]), seat.waited_since(), seat.number)
+    });
+    holding.into_iter()
 }
 
 /// A connection in the room, for those who serve it.
@@ -257,7 +329,7 @@ impl Drop for Seated {
     fn drop(&mut self) {
         let Guest { room, seat } = &self.0;
         room.release(seat);
-        room.seats().remove(&(seat.entry.load(Relaxed), seat.number));
+        room.seats().remove(seat);
     }
 }
 

@@ -105,7 +105,9 @@ mod tests {
     const LIMIT: Duration = Duration::from_millis(300);
 
     fn guest() -> Guest {
-        Arc::new(Room::new(Instant::now(), 0)).enter(Instant::now()).guest()
+        Arc::new(Room::new(Instant::now(), 0))
+            .enter(std::net::IpAddr::from([127, 0, 0, 1]).into(), Instant::now())
+            .guest()
     }
 
     #[tokio::test]

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -74,7 +74,7 @@ impl Attack {
             Self::EndlessBatches => "chunked batches without end",
             Self::SlowBatches => "batches that never end (a message each 200 ms)",
             Self::Idle => "idle connections",
-            Self::Crowd => "more idle connections than there may be",
+            Self::Crowd => "more idle connections than there may be, all from the devices' address",
             Self::PipelinedFlood => "pipelined requests, answers read",
             Self::Unread => "pipelined requests, answers not read",
             Self::HeaderFlood => "headers without end",
@@ -145,6 +145,14 @@ impl Attack {
         }
     }
 
+    /// From another address than the devices', unless it is what is to be tried.
+    async fn connect(self, address: SocketAddr) -> std::io::Result<TcpStream> {
+        let from = if self == Self::Crowd { [127, 0, 0, 1] } else { [127, 0, 0, 2] };
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((from, 0).into())?;
+        socket.connect(address).await
+    }
+
     /// One connection, to its end.
     async fn connection(
         self,
@@ -153,7 +161,7 @@ impl Attack {
         number: usize,
         deeds: &Deeds,
     ) -> std::io::Result<()> {
-        let stream = TcpStream::connect(address).await?;
+        let stream = self.connect(address).await?;
         deeds.connections.fetch_add(1, SeqCst);
         let (mut answers, mut stream) = stream.into_split();
         let first = &pieces[number % pieces.len()];

@@ -4,7 +4,9 @@
 //! every message of the schema. Groups are refused here. It knows no values.
 
 use super::super::schema::SchemaError;
-use super::table::{Enum, EnumId, Field, Kind, Message, MessageId, Numbers, Repeat, Shape, Tables};
+use super::table::{
+    Enum, EnumId, Field, Kind, Label, Message, MessageId, Numbers, Repeat, Shape, Tables,
+};
 use prost_reflect::{
     Cardinality, EnumDescriptor, ExtensionDescriptor, FieldDescriptor, Kind as Type,
     MessageDescriptor,
@@ -132,9 +134,8 @@ impl Compiler {
             Type::Message(descriptor) => Kind::Message(self.id(&descriptor)),
         };
         // In names nothing is escaped but what JSON demands, unlike in texts.
-        let label = format!(",{}:", serde_json::Value::from(part.json_name()));
-        let (name, label) = (part.name().to_owned(), label.into_bytes().into_boxed_slice());
-        Ok(Field { name, label, kind, repeat: part.repeat(), oneof: None })
+        let (name, label) = (part.name().to_owned(), Label::new(part.json_name()));
+        Ok(Field { name, label, kind, wire: kind.wire(), repeat: part.repeat(), oneof: None })
     }
 }
 

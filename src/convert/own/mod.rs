@@ -37,8 +37,15 @@ use std::cell::RefCell;
 use table::{MessageId, Tables};
 use transcode::{Captured, Transcoder};
 
+/// What one conversion after the other uses, so that none allocates it.
+#[derive(Debug, Default)]
+struct Scratch {
+    slots: Slots,
+    captured: Vec<Option<Captured>>,
+}
+
 thread_local! {
-    static SLOTS: RefCell<Slots> = RefCell::new(Slots::default());
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
 /// Converts messages of one schema.
@@ -98,11 +105,11 @@ impl Own {
         if message.len() > LONGEST_MESSAGE {
             return Err(ConvertError::TooLong { message: name.clone() });
         }
-        let mut captured = vec![None; self.count];
-        SLOTS.with_borrow_mut(|slots| {
-            let (tables, captured_in) = (&self.tables, &mut captured);
-            let mut transcoder =
-                Transcoder { tables, slots, out, merged: 0, captured: captured_in };
+        SCRATCH.with_borrow_mut(|Scratch { slots, captured }| {
+            captured.clear();
+            captured.resize(self.count, None);
+            let tables = &self.tables;
+            let mut transcoder = Transcoder { tables, slots, out, merged: 0, captured };
             let outcome = transcoder.run(self.root, message, &self.wanted);
             let unknown_fields = slots.unknown;
             slots.reset();

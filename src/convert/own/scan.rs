@@ -220,8 +220,9 @@ impl Values {
 }
 
 /// Reads a value of the field.
+#[inline]
 fn read(reader: &mut Reader<'_>, field: &Field, wire: WireType) -> Result<Raw, Flaw> {
-    let expected = field.kind.wire();
+    let expected = field.wire;
     let is_packed = wire == WireType::Delimited && expected != WireType::Delimited;
     let packs = field.repeat == Repeat::List;
     if wire != expected && !(is_packed && packs) {

@@ -137,15 +137,15 @@ impl Transcoder<'_> {
                 else {
                     return Ok(());
                 };
-                self.out.extend_from_slice(&field.label);
+                field.label.write(self.out);
                 self.value(field.kind, value, place, here)
             }
             Repeat::Explicit => {
-                self.out.extend_from_slice(&field.label);
+                field.label.write(self.out);
                 self.singular(field.kind, slot, place, here)
             }
             Repeat::List => {
-                self.out.extend_from_slice(&field.label);
+                field.label.write(self.out);
                 // An empty list counts as unset.
                 if !self.list(field.kind, slot, place)? {
                     self.out.truncate(start);
@@ -153,7 +153,7 @@ impl Transcoder<'_> {
                 Ok(())
             }
             Repeat::Map => {
-                self.out.extend_from_slice(&field.label);
+                field.label.write(self.out);
                 self.map(field.kind, slot, place)
             }
         }
@@ -254,6 +254,7 @@ impl Transcoder<'_> {
         let [key_field, value_field] = &entry.fields[..] else { return Ok(()) };
         let depth = deeper(place)?;
 
+        // What an entry's value is, unless it has several.
         let mut entries = Vec::with_capacity(slot.count as usize);
         let mut values = slot.values();
         while let Some(value) = values.next(self.slots) {
@@ -261,16 +262,17 @@ impl Transcoder<'_> {
             let mut inner = Place { bytes, depth, ..place };
             let frame = self.scan(id, &mut inner)?;
             let key = self.slots.first(self.slots.slot(frame, 0));
-            entries.push((MapKey::new(key_field.kind, key, bytes)?, inner));
+            let only = Some(self.slots.slot(frame, 1)).filter(|slot| slot.count <= 1);
+            entries.push((MapKey::new(key_field.kind, key, bytes)?, inner, only));
             self.slots.pop(frame);
         }
         // The last of equal ones is the one that counts; the order of equal ones is kept.
-        entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+        entries.sort_by(|(a, ..), (b, ..)| a.cmp(b));
 
         let start = self.out.len();
         let mut entries = entries.into_iter().peekable();
-        while let Some((key, inner)) = entries.next() {
-            if entries.peek().is_some_and(|(next, _)| *next == key) {
+        while let Some((key, inner, only)) = entries.next() {
+            if entries.peek().is_some_and(|(next, ..)| *next == key) {
                 if !inner.is_checked {
                     scan::check(tables, id, inner.bytes, depth)?;
                 }
@@ -279,14 +281,18 @@ impl Transcoder<'_> {
             self.out.push(b',');
             key.write(self.out);
             self.out.push(b':');
-            // It was scanned before: its own unknown fields were counted then.
-            let unknown = self.slots.unknown;
-            let frame = self.slots.scan(entry, inner.bytes, depth)?;
-            self.slots.unknown = unknown;
-            let slot = self.slots.slot(frame, 1);
-            self.or_default(value_field.kind, slot, inner)
-                .map_err(|flaw| flaw.within(&value_field.name))?;
-            self.slots.pop(frame);
+            let within = |flaw: Flaw| flaw.within(&value_field.name);
+            if let Some(slot) = only {
+                self.or_default(value_field.kind, slot, inner).map_err(within)?;
+            } else {
+                // It was scanned before: its own unknown fields were counted then.
+                let unknown = self.slots.unknown;
+                let frame = self.slots.scan(entry, inner.bytes, depth)?;
+                self.slots.unknown = unknown;
+                let slot = self.slots.slot(frame, 1);
+                self.or_default(value_field.kind, slot, inner).map_err(within)?;
+                self.slots.pop(frame);
+            }
             self.check_length()?;
         }
         json::close(self.out, start);

@@ -63,6 +63,7 @@ impl<'a> Reader<'a> {
         self.at == self.bytes.len()
     }
 
+    #[inline]
     pub(super) fn key(&mut self) -> Result<Key, Flaw> {
         let key = self.varint()?;
         let Ok(key) = u32::try_from(key) else {

@@ -2,6 +2,7 @@
 
 use super::*;
 use proptest::prelude::*;
+use std::net::Ipv4Addr;
 
 /// A room, and the time so many milliseconds after its start.
 fn room() -> (Arc<Room>, impl Fn(u64) -> Instant) {
@@ -9,28 +10,35 @@ fn room() -> (Arc<Room>, impl Fn(u64) -> Instant) {
     (Arc::new(Room::new(start, 100)), move |millis| start + Duration::from_millis(millis))
 }
 
-/// The number of the connection that would leave.
+/// Where connections come from, unless it matters.
+const HERE: Network = network(0);
+
+const fn network(number: u8) -> Network {
+    Network::V4(Ipv4Addr::new(192, 0, 2, number))
+}
+
+/// The number of the connection that would leave for another one from here.
 fn leaves(room: &Room, now: Instant) -> Result<u64, Duration> {
-    room.longest(now).map(|seat| seat.number)
+    room.leaves(HERE, now).map(|seat| seat.number)
 }
 
 #[test]
 fn who_has_been_without_a_request_for_longest_leaves() {
     let (room, at) = room();
-    let seats: Vec<_> = (0..3).map(|number| room.enter(at(number))).collect();
+    let seats: Vec<_> = (0..3).map(|number| room.enter(HERE, at(number))).collect();
     assert_eq!(leaves(&room, at(1_000)), Ok(0));
     seats[0].0.is_here();
     seats[0].0.answered();
     seats[0].0.flushed(|| at(500));
     assert_eq!(leaves(&room, at(1_000)), Ok(1));
     drop(seats);
-    assert!(room.seats().is_empty());
+    assert!(room.seats().order.is_empty());
 }
 
 #[test]
 fn whose_request_is_here_stays() {
     let (room, at) = room();
-    let (first, second) = (room.enter(at(0)), room.enter(at(1)));
+    let (first, second) = (room.enter(HERE, at(0)), room.enter(HERE, at(1)));
     first.0.is_here();
     // What is written before the answer does not end the request.
     first.0.flushed(|| at(2));
@@ -45,7 +53,7 @@ fn whose_request_is_here_stays() {
 #[test]
 fn whose_body_does_not_come_leaves_in_its_turn() {
     let (room, at) = room();
-    let (slow, idle) = (room.enter(at(0)), room.enter(at(100)));
+    let (slow, idle) = (room.enter(HERE, at(0)), room.enter(HERE, at(100)));
     slow.0.begin(at(200));
     assert_eq!(leaves(&room, at(1_000)), Ok(idle.0.seat.number));
     idle.0.is_here();
@@ -55,7 +63,7 @@ fn whose_body_does_not_come_leaves_in_its_turn() {
 
 /// A connection that is served by a task, which holds its seat.
 fn served(room: &Arc<Room>, now: Instant) -> (Guest, tokio::task::JoinHandle<()>) {
-    let seated = room.enter(now);
+    let seated = room.enter(HERE, now);
     let guest = seated.guest();
     let task = tokio::spawn(async move {
         let _seated = seated;
@@ -102,19 +110,65 @@ async fn of_bodies_that_hold_too_much_those_that_were_waited_for_longest_end() {
 #[test]
 fn a_connection_has_a_moment_for_its_request() {
     let (room, at) = room();
-    let _first = room.enter(at(0));
+    let _first = room.enter(HERE, at(0));
     assert_eq!(leaves(&room, at(40)), Err(Duration::from_millis(60)));
     assert_eq!(leaves(&room, at(100)), Ok(0));
+}
+
+/// Fails where it is the one that has been waited for longest, wherever it is from, and where that of a
+/// crowd has its moment: an attacker that is back at once would keep others waiting behind it.
+#[test]
+fn of_a_network_with_more_than_a_few_one_leaves_before_all_others_and_at_once() {
+    let (room, at) = room();
+    let mut others: Vec<_> = (1..=8).map(|one| room.enter(network(one), at(0))).collect();
+    let mut crowd: Vec<_> = (0..FEW).map(|_| room.enter(HERE, at(1_000))).collect();
+    assert_eq!(leaves(&room, at(1_001)), Ok(0), "they are a few");
+    crowd.push(room.enter(HERE, at(1_001)));
+    assert_eq!(leaves(&room, at(1_001)), Ok(8), "the first of the crowd");
+    let came = room.leaves(network(1), at(1_001)).map(|seat| seat.number);
+    assert_eq!(came, Ok(8), "also for another one's");
+    crowd[0].0.is_here();
+    assert_eq!(leaves(&room, at(1_001)), Ok(9));
+    crowd.iter().for_each(|seated| seated.0.is_here());
+    assert_eq!(leaves(&room, at(1_001)), Ok(0), "of the crowd none is waited for");
+    crowd.iter().for_each(|seated| seated.0.begin(at(1_002)));
+    assert_eq!(leaves(&room, at(1_003)), Ok(8));
+    // A larger one.
+    others.extend((0..10).map(|_| room.enter(network(1), at(1_004))));
+    assert_eq!(leaves(&room, at(1_005)), Ok(0), "of that network the first");
+    drop(others);
+    assert_eq!(leaves(&room, at(1_005)), Err(Duration::from_millis(97)), "nobody else is there");
+    assert_eq!(room.leaves(network(1), at(1_005)).map(|seat| seat.number), Ok(8), "or comes");
+    drop(crowd);
+    assert!(room.seats().order.is_empty() && room.seats().counts.is_empty());
+}
+
+/// Fails where they end by time alone: an attacker that comes back is the youngest.
+#[test]
+fn for_memory_those_end_first_whose_network_holds_the_most() {
+    let (room, at) = room();
+    let from = [network(1), network(2), network(2)];
+    let seated = from.map(|network| room.enter(network, at(0)));
+    let ended = |bytes: [usize; 3]| {
+        for (seated, bytes) in seated.iter().zip(bytes) {
+            seated.0.seat.held.store(bytes, Relaxed);
+        }
+        let seats = room.seats();
+        let held = |seat: &Seat| seat.held.load(Relaxed);
+        by_network(seats.order.values(), held).map(|seat| seat.number).collect::<Vec<_>>()
+    };
+    assert_eq!(ended([60, 50, 50]), [1, 2, 0]);
+    assert_eq!(ended([60, 20, 30]), [0, 1, 2]);
 }
 
 #[tokio::test]
 async fn the_connection_that_leaves_is_ended_and_gone() {
     let (room, at) = room();
-    assert_eq!(room.make(at(1_000)), Err(MOMENT), "nobody is there");
+    assert_eq!(room.make(HERE, at(1_000)), Err(MOMENT), "nobody is there");
     let (_guest, task) = served(&room, at(0));
-    assert_eq!(room.make(at(1_000)), Ok(()));
+    assert_eq!(room.make(HERE, at(1_000)), Ok(()));
     assert!(task.await.unwrap_err().is_cancelled());
-    assert!(room.seats().is_empty());
+    assert!(room.seats().order.is_empty());
 }
 
 /// Fails where whoever comes back at once with as many bytes is thrown out as often.
@@ -135,7 +189,7 @@ async fn only_so_many_end_in_a_time() {
 
 #[derive(Debug, Clone)]
 enum Step {
-    Enter,
+    Enter(u8),
     Leave(prop::sample::Index),
     Begin(prop::sample::Index),
     Take(prop::sample::Index),
@@ -145,7 +199,8 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        3 => Just(Step::Enter),
+        // Half of them from one network.
+        4 => (0_u8..6).prop_map(|network| Step::Enter(network.saturating_sub(2))),
         1 => any::<prop::sample::Index>().prop_map(Step::Leave),
         2 => any::<prop::sample::Index>().prop_map(Step::Begin),
         3 => any::<prop::sample::Index>().prop_map(Step::Take),
@@ -164,7 +219,9 @@ proptest! {
         let mut all: Vec<(Seated, Option<u64>)> = Vec::new();
         for (millis, step) in (0_u64..).map(|step| step * 30).zip(steps) {
             match step {
-                Step::Enter => all.push((room.enter(at(millis)), Some(millis))),
+                Step::Enter(from) => {
+                    all.push((room.enter(network(from), at(millis)), Some(millis)));
+                }
                 Step::Leave(place) if !all.is_empty() => drop(all.remove(place.index(all.len()))),
                 Step::Begin(place) if !all.is_empty() => {
                     let (seated, since) = place.get_mut(&mut all);
@@ -183,16 +240,30 @@ proptest! {
                     *since = Some(millis);
                 }
                 _ => {
-                    let idle = all.iter().filter_map(|(seated, since)| {
-                        since.map(|since| (since, seated.0.seat.number))
-                    });
-                    let expected = match idle.min() {
+                    let from = |seated: &Seated| seated.0.seat.network;
+                    let idle = |of: Option<Network>| {
+                        let idle = all.iter().filter_map(|(seated, since)| {
+                            let is_of = of.is_none_or(|of| from(seated) == of);
+                            since.filter(|_| is_of).map(|since| (since, seated.0.seat.number))
+                        });
+                        idle.min()
+                    };
+                    let count = |of| all.iter().filter(|(seated, _)| from(seated) == of).count();
+                    let (_, largest) = (0..4).map(|n| (count(network(n)), n)).max().unwrap();
+                    let largest = network(largest);
+                    let is_alone = largest == HERE && count(HERE) == all.len();
+                    let of = (count(largest) > FEW && !is_alone).then_some(largest);
+                    // Of two that are as large either may be the one.
+                    prop_assume!((0..4).filter(|n| count(network(*n)) == count(largest)).count() == 1 || of.is_none());
+                    let crowded = of.and_then(|of| idle(Some(of)));
+                    let expected = match crowded.or_else(|| idle(None)) {
+                        Some((_, number)) if crowded.is_some() => Ok(number),
                         Some((since, number)) if since + 100 <= millis => Ok(number),
                         Some((since, _)) => Err(Duration::from_millis(since + 100 - millis)),
                         None => Err(MOMENT),
                     };
                     prop_assert_eq!(leaves(&room, at(millis)), expected);
-                    prop_assert_eq!(room.seats().len(), all.len());
+                    prop_assert_eq!(room.seats().order.len(), all.len());
                 }
             }
         }

@@ -40,7 +40,7 @@ const BUFFER: usize = 16 * 1024;
 /// What bounds the connections.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
-    /// Open at once, and one that waits; further ones wait in the kernel's queue.
+    /// Open at once; further ones wait, here or in the kernel's queue.
     pub connections: usize,
     /// For the headers of a request, and between two requests; also for a TLS handshake.
     pub headers: Duration,
@@ -93,7 +93,9 @@ pub(super) async fn run<S>(
     let mut acceptor = Acceptor::new(listener);
     loop {
         let accepted = async {
-            let (stream, peer) = acceptor.next().await;
+            let all_taken = permits.available_permits() == 0;
+            let crowd = if all_taken { room.crowd() } else { None };
+            let (stream, peer) = acceptor.next(all_taken, crowd).await;
             let permit = permit(&permits, &room, peer, &stats).await;
             (stream, peer, permit)
         };

@@ -7,8 +7,8 @@
 //!
 //! This folder knows nothing of Kafka, nor of how the spool keeps its word.
 //!
-//! - `listener.rs`: connections, their limits and their end; `acceptor.rs`: how they come in; `room.rs`:
-//!   which makes room for another
+//! - `listener.rs`: connections, their limits and their end; `acceptor.rs`: which comes in next; `room.rs`:
+//!   which makes room for it
 //! - `linger.rs`: closing so that the last answer is read; `watched.rs`: an answer that is not read
 //! - `tls.rs`: the certificates of encrypted ones
 //! - `door.rs`: which clients may ask at all; `tokens.rs`: by their token; `rate.rs`: how often

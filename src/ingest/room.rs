@@ -103,11 +103,10 @@ impl Seats {
         }
     }
 
-    /// The network with the most connections, more than a few, where there is, or comes, another one.
-    fn crowd(&self, comes: Network) -> Option<Network> {
+    /// The network with the most connections, more than a few.
+    fn crowd(&self) -> Option<Network> {
         let (network, count) = self.counts.iter().max_by_key(|(_, count)| **count)?;
-        let others = self.counts.len() > 1 || *network != comes;
-        (others && *count > FEW).then_some(*network)
+        (*count > FEW).then_some(*network)
     }
 
     /// Of those that are wanted the one whose client has been waited for longest, and since when.
@@ -172,6 +171,11 @@ impl Room {
         Seated(Guest { room: Arc::clone(self), seat })
     }
 
+    /// The network that has the most connections, if these are more than a few.
+    pub(super) fn crowd(&self) -> Option<Network> {
+        self.seats().crowd()
+    }
+
     /// Ends the connection that leaves for one from there; or says after which time it is worth asking
     /// again.
     pub(super) fn make(&self, comes: Network, now: Instant) -> Result<(), Duration> {
@@ -185,7 +189,9 @@ impl Room {
     fn leaves(&self, comes: Network, now: Instant) -> Result<Arc<Seat>, Duration> {
         let now = micros(now.duration_since(self.start));
         let mut seats = self.seats();
-        if let Some(crowd) = seats.crowd(comes)
+        if let Some(crowd) = seats.crowd()
+            // Where there is, or comes, another one.
+            && (seats.counts.len() > 1 || crowd != comes)
             && let Some((_, seat)) = seats.longest(now, |seat| seat.network == crowd)
         {
             return Ok(seat);

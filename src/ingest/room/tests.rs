@@ -129,9 +129,13 @@ fn of_a_network_with_more_than_a_few_one_leaves_before_all_others_and_at_once() 
     assert_eq!(came, Ok(8), "also for another one's");
     crowd[0].0.is_here();
     assert_eq!(leaves(&room, at(1_001)), Ok(9));
-    crowd.iter().for_each(|seated| seated.0.is_here());
+    for seated in &crowd {
+        seated.0.is_here();
+    }
     assert_eq!(leaves(&room, at(1_001)), Ok(0), "of the crowd none is waited for");
-    crowd.iter().for_each(|seated| seated.0.begin(at(1_002)));
+    for seated in &crowd {
+        seated.0.begin(at(1_002));
+    }
     assert_eq!(leaves(&room, at(1_003)), Ok(8));
     // A larger one.
     others.extend((0..10).map(|_| room.enter(network(1), at(1_004))));

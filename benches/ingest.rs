@@ -40,7 +40,7 @@ struct Way {
 
 const WAYS: [Way; 2] = [
     Way { name: "single messages", connections: 128, path: "/endpoint", records: 1 },
-    Way { name: "batches of 500", connections: 4, path: "/endpoint/batch", records: BATCH },
+    Way { name: "batches of 500", connections: 8, path: "/endpoint/batch", records: BATCH },
 ];
 
 impl Way {

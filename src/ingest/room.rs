@@ -9,7 +9,6 @@
 //! What a request costs here is some stores: the order is put right when it is asked for.
 
 use super::rate::Network;
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -26,6 +25,11 @@ const FEW: usize = 8;
 /// may be back at once with as many bytes, which would cost what those who behave would have.
 const ENDED: u32 = 2;
 const TICK: Duration = Duration::from_millis(1);
+/// After which a body that waits for others' looks again: there may be a thousand.
+const AGAIN: Duration = Duration::from_millis(20);
+/// A body of which no more than that has come waits for no other's, or a crowd that is always back would keep
+/// it from ever being whole.
+const SMALL: usize = 4_096;
 
 /// The connections that are open.
 #[derive(Debug)]
@@ -215,21 +219,29 @@ impl Room {
             return 0;
         }
         let seats = self.seats();
-        // What the others hold goes with them, in a moment.
-        let stays = |seat: &&Arc<Seat>| !seat.is_leaving.load(Relaxed);
         let held = |seat: &Seat| seat.held.load(Relaxed);
-        let holding = || seats.order.values().filter(stays);
-        let mut all: usize = holding().map(|seat| held(seat)).sum();
-        let mut ended = 0;
-        for seat in by_network(holding(), held) {
-            if all <= self.most || pace.1 >= ENDED {
+        // What those that are leaving hold goes with them, in a moment.
+        let holds = |seat: &&Arc<Seat>| held(seat) > 0 && !seat.is_leaving.load(Relaxed);
+        let mut holding: Vec<_> = seats.order.values().filter(holds).collect();
+        let mut networks = HashMap::<_, usize>::new();
+        for seat in &holding {
+            *networks.entry(seat.network).or_default() += held(seat);
+        }
+        let (mut all, mut ended) = (networks.values().sum::<usize>(), 0);
+        while all > self.most && pace.1 < ENDED {
+            let Some((most, of_it)) = networks.iter_mut().max_by_key(|(_, held)| **held) else {
                 break;
-            }
+            };
+            let of_most = holding.iter().enumerate().filter(|(_, seat)| seat.network == *most);
+            let first = of_most.min_by_key(|(_, seat)| (seat.waited_since(), seat.number));
+            let Some((at, _)) = first else { break };
+            let seat = holding.swap_remove(at);
+            all -= held(seat);
+            *of_it -= held(seat);
             // One that is not known yet has not begun to read.
             let Some(task) = seat.task.get() else { continue };
             task.abort();
             seat.is_leaving.store(true, Relaxed);
-            all -= held(seat);
             pace.1 += 1;
             ended += 1;
         }
@@ -245,23 +257,6 @@ impl Room {
     fn seats(&self) -> MutexGuard<'_, Seats> {
         self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Those that hold something: of the network first that holds the most, of these whose client has been
-/// waited for longest.
-fn by_network<'a>(
-    seats: impl Iterator<Item = &'a Arc<Seat>>,
-    held: impl Fn(&Seat) -> usize,
-) -> impl Iterator<Item = &'a Arc<Seat>> {
-    let mut holding: Vec<_> = seats.filter(|seat| held(seat) > 0).collect();
-    let mut networks = HashMap::<_, usize>::new();
-    for seat in &holding {
-        *networks.entry(seat.network).or_default() += held(seat);
-    }
-    holding.sort_unstable_by_key(|seat| {
-        (Reverse(networks[&seat.network]), seat.waited_since(), seat.number)
-    });
-    holding.into_iter()
 }
 
 /// A connection in the room, for those who serve it.
@@ -284,19 +279,23 @@ impl Guest {
     }
 
     /// So many bytes more have come of a body that is not whole. Where all of them together are too many,
-    /// connections end (`ended` is told how many), maybe this one; resolves when what they held is free.
+    /// connections end (`ended` is told how many), maybe this one; resolves when what they held is free, or at
+    /// once where this body is small.
     pub(super) async fn holds(&self, bytes: usize, ended: impl Fn(usize)) {
         let Self { room, seat } = self;
-        seat.held.fetch_add(bytes, Relaxed);
+        let of_this = seat.held.fetch_add(bytes, Relaxed) + bytes;
         if room.held.fetch_add(bytes, Relaxed) + bytes <= room.most {
             return;
         }
         while room.held.load(Relaxed) > room.most {
             ended(room.unload(Instant::now()));
+            if of_this <= SMALL {
+                return;
+            }
             // Each of them is gone once it has had its turn, and this one too if it is among them.
             tokio::task::yield_now().await;
             if room.held.load(Relaxed) > room.most {
-                tokio::time::sleep(TICK).await;
+                tokio::time::sleep(AGAIN).await;
             }
         }
     }

@@ -6,8 +6,11 @@
 #[path = "../attacks/mod.rs"]
 mod attacks;
 
+use crate::support::fleet::message;
+use crate::support::raw::{Raw, request};
 use crate::support::service::Site;
 use attacks::{Attack, allow_open_files, post, under};
+use prost::Message as _;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
@@ -114,4 +117,38 @@ fn answers_that_nobody_reads() {
 #[test]
 fn headers_without_end() {
     is_withstood(Attack::HeaderFlood);
+}
+
+/// One device, each of whose requests takes as long as the attack, from another address.
+fn has_all_its_time(attack: Attack) {
+    allow_open_files();
+    let site = Site::new(None);
+    let service = site.start();
+    let request = request("POST /endpoint", &[], &message(0, 1).encode_to_vec());
+    let (status, deeds) = under(attack, site.ingest, || {
+        let mut device = Raw::connect(site.ingest);
+        for piece in request.chunks(request.len().div_ceil(10)) {
+            device.send(piece);
+            std::thread::sleep(TIME / 10);
+        }
+        device.answer().status
+    });
+    assert_eq!(status, 200);
+    let again = deeds.connections.load(SeqCst) - attack.connections() as u64;
+    assert!(again > 100, "they came back {again} times");
+    assert!(service.status().ingest.closed["made_room"] > 100);
+    service.stop();
+}
+
+/// Fails where the connection that makes room is the one that has been waited for longest, wherever it is
+/// from: a tenth of a second later this one is.
+#[test]
+fn a_device_on_a_slow_link_has_all_its_time_whatever_crowd_comes_from_elsewhere() {
+    has_all_its_time(Attack::SlowHeaders);
+}
+
+/// Fails where the body that is given up is the one that has been waited for longest.
+#[test]
+fn a_device_on_a_slow_link_has_all_its_time_whatever_bodies_come_from_elsewhere() {
+    has_all_its_time(Attack::FatBodies);
 }

@@ -1,13 +1,14 @@
 //! The rules of who leaves: by hand, and against a look at all of them.
 
 use super::*;
+use futures_util::FutureExt as _;
 use proptest::prelude::*;
 use std::net::Ipv4Addr;
 
 /// A room, and the time so many milliseconds after its start.
 fn room() -> (Arc<Room>, impl Fn(u64) -> Instant) {
     let start = Instant::now();
-    (Arc::new(Room::new(start, 100)), move |millis| start + Duration::from_millis(millis))
+    (Arc::new(Room::new(start, 100_000)), move |millis| start + Duration::from_millis(millis))
 }
 
 /// Where connections come from, unless it matters.
@@ -63,7 +64,15 @@ fn whose_body_does_not_come_leaves_in_its_turn() {
 
 /// A connection that is served by a task, which holds its seat.
 fn served(room: &Arc<Room>, now: Instant) -> (Guest, tokio::task::JoinHandle<()>) {
-    let seated = room.enter(HERE, now);
+    served_from(HERE, room, now)
+}
+
+fn served_from(
+    network: Network,
+    room: &Arc<Room>,
+    now: Instant,
+) -> (Guest, tokio::task::JoinHandle<()>) {
+    let seated = room.enter(network, now);
     let guest = seated.guest();
     let task = tokio::spawn(async move {
         let _seated = seated;
@@ -86,15 +95,15 @@ async fn of_bodies_that_hold_too_much_those_that_were_waited_for_longest_end() {
     };
     for (guest, _) in &guests[..3] {
         guest.begin(at(10 - guest.seat.number));
-        assert_eq!(holds(guest, 33).await, 0);
+        assert_eq!(holds(guest, 33_000).await, 0);
     }
     // The first of them is whole.
     guests[0].0.is_here();
-    assert_eq!(holds(&guests[3].0, 34).await, 0);
-    assert_eq!(room.held.load(Relaxed), 100);
+    assert_eq!(holds(&guests[3].0, 34_000).await, 0);
+    assert_eq!(room.held.load(Relaxed), 100_000);
     guests[3].0.begin(at(20));
-    assert_eq!(holds(&guests[3].0, 60).await, 2, "the two that began before");
-    assert_eq!(room.held.load(Relaxed), 94, "what they held is free by now");
+    assert_eq!(holds(&guests[3].0, 60_000).await, 2, "the two that began before");
+    assert_eq!(room.held.load(Relaxed), 94_000, "what they held is free by now");
     let mut ended = Vec::new();
     for (guest, task) in guests {
         tokio::task::yield_now().await;
@@ -105,6 +114,19 @@ async fn of_bodies_that_hold_too_much_those_that_were_waited_for_longest_end() {
     }
     assert_eq!(ended, [false, true, true, false]);
     assert_eq!(room.held.load(Relaxed), 0);
+}
+
+/// Fails where every body waits: what others hold may be too much for as long as they come back.
+#[tokio::test]
+async fn a_small_body_waits_for_no_other() {
+    let (room, at) = room();
+    let (small, _task) = served(&room, at(0));
+    let (large, _other) = served(&room, at(0));
+    // More than can be freed: those that hold it are being ended.
+    room.held.store(200_000, Relaxed);
+    small.holds(SMALL, |_| {}).await;
+    assert!(small.holds(1, |_| {}).now_or_never().is_none(), "it is not small any more");
+    assert!(large.holds(SMALL + 1, |_| {}).now_or_never().is_none());
 }
 
 #[test]
@@ -148,21 +170,23 @@ fn of_a_network_with_more_than_a_few_one_leaves_before_all_others_and_at_once() 
 }
 
 /// Fails where they end by time alone: an attacker that comes back is the youngest.
-#[test]
-fn for_memory_those_end_first_whose_network_holds_the_most() {
-    let (room, at) = room();
-    let from = [network(1), network(2), network(2)];
-    let seated = from.map(|network| room.enter(network, at(0)));
-    let ended = |bytes: [usize; 3]| {
-        for (seated, bytes) in seated.iter().zip(bytes) {
-            seated.0.seat.held.store(bytes, Relaxed);
+#[tokio::test]
+async fn for_memory_those_end_first_whose_network_holds_the_most() {
+    for (bytes, expected) in [
+        ([60_000, 50_000, 50_000], [true, true, false]),
+        ([60_000, 20_000, 30_000], [true, false, false]),
+        ([60_000, 70_000, 80_000], [false, true, true]),
+    ] {
+        let (room, at) = room();
+        let from = [network(1), network(2), network(2)];
+        let served = from.map(|network| served_from(network, &room, at(0)));
+        for ((guest, _), bytes) in served.iter().zip(bytes) {
+            guest.seat.held.store(bytes, Relaxed);
         }
-        let seats = room.seats();
-        let held = |seat: &Seat| seat.held.load(Relaxed);
-        by_network(seats.order.values(), held).map(|seat| seat.number).collect::<Vec<_>>()
-    };
-    assert_eq!(ended([60, 50, 50]), [1, 2, 0]);
-    assert_eq!(ended([60, 20, 30]), [0, 1, 2]);
+        room.unload(at(1));
+        let leaving = served.map(|(guest, _)| guest.seat.is_leaving.load(Relaxed));
+        assert_eq!(leaving, expected, "{bytes:?}");
+    }
 }
 
 #[tokio::test]
@@ -181,9 +205,9 @@ async fn only_so_many_end_in_a_time() {
     let (room, at) = room();
     let served: Vec<_> = (0..10).map(|_| served(&room, at(0))).collect();
     for (guest, _) in &served {
-        guest.seat.held.store(60, Relaxed);
+        guest.seat.held.store(60_000, Relaxed);
     }
-    room.held.store(600, Relaxed);
+    room.held.store(600_000, Relaxed);
     let ended = [1_000, 1_000, 1_001, 1_002, 1_003, 1_004].map(|millis| room.unload(at(millis)));
     assert_eq!(ended, [2, 0, 2, 2, 2, 1], "until one is left");
     for (_, task) in served {

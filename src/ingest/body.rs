@@ -7,7 +7,7 @@
 use super::encoding::Encoding;
 use super::problem::{Problem, Reason};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use futures_util::{FutureExt as _, Stream, StreamExt, stream};
+use futures_util::{Stream, StreamExt, stream};
 use std::fmt::Display;
 use std::io;
 use std::pin::pin;
@@ -45,9 +45,11 @@ impl Limits {
 }
 
 /// Reads the body of a request whose headers were complete at `started`, as it was before it was
-/// compressed. Where it comes in pieces, `holds` is told of the bytes of each, and waited for.
+/// compressed. Where the first piece is not all of the `length` that was announced, or none was, `holds` is
+/// told of the bytes of each piece, and waited for before the next one is read.
 pub(super) async fn read<S, B, E, H>(
     body: S,
+    length: Option<u64>,
     encoding: Encoding,
     limits: Limits,
     started: Instant,
@@ -61,7 +63,7 @@ where
 {
     let read = async {
         // All of it first: what undoes it holds more memory than the body, which may be slow.
-        let body = collect(body, limits, holds).await?;
+        let body = collect(body, length, limits, holds).await?;
         match encoding {
             Encoding::Identity | Encoding::Other => Ok(body),
             Encoding::Gzip | Encoding::Zstd => unpack(&body, encoding, limits).await,
@@ -124,6 +126,7 @@ pub(super) fn problem(error: io::Error) -> Problem {
 
 async fn collect<S, B, E, H>(
     body: S,
+    length: Option<u64>,
     limits: Limits,
     holds: impl Fn(usize) -> H,
 ) -> Result<Bytes, Problem>
@@ -142,38 +145,35 @@ where
     let mut body = pin!(body);
     let Some(first) = body.next().await else { return Ok(Bytes::new()) };
     let mut first = take(first)?;
-    let mut next = body.next().now_or_never();
-    if matches!(next, Some(None)) {
+    if length == Some(first.remaining() as u64) {
         // One piece, as most bodies are, is passed on without a copy.
         return Ok(first.copy_to_bytes(first.remaining()));
     }
     let mut all = BytesMut::with_capacity(first.remaining());
     all.put(first);
     holds(all.len()).await;
-    loop {
-        let piece = match next.take() {
-            Some(piece) => piece,
-            None => body.next().await,
-        };
-        let Some(piece) = piece else { return Ok(all.freeze()) };
+    while let Some(piece) = body.next().await {
         let piece = take(piece)?;
         let length = piece.remaining();
         all.put(piece);
         holds(length).await;
     }
+    Ok(all.freeze())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::cell::RefCell;
+    use futures_util::FutureExt as _;
+    use std::cell::{Cell, RefCell};
 
     const LIMITS: Limits = Limits { size: 10, what: "a message", time: Duration::from_secs(30) };
 
     async fn read_pieces(pieces: &[&'static str]) -> Result<Bytes, Problem> {
         let pieces =
             pieces.iter().map(|piece| Ok::<_, String>(Bytes::from_static(piece.as_bytes())));
-        read(stream::iter(pieces), Encoding::Identity, LIMITS, Instant::now(), |_| async {}).await
+        let (plain, now) = (Encoding::Identity, Instant::now());
+        read(stream::iter(pieces), None, plain, LIMITS, now, |_| async {}).await
     }
 
     #[tokio::test]
@@ -185,26 +185,41 @@ mod tests {
         assert_eq!(read_pieces(&["01234", "56789"]).await.unwrap(), "0123456789");
     }
 
-    /// Fails where a piece is not told, or told twice.
-    #[tokio::test]
-    async fn what_is_held_of_a_body_in_pieces_is_told() {
-        let slow = |piece: &'static str| {
-            async move {
-                tokio::task::yield_now().await;
-                Ok::<_, String>(Bytes::from_static(piece.as_bytes()))
-            }
-            .into_stream()
-        };
-        let at_once =
-            stream::iter(["ab", "c"].map(|piece| Ok(Bytes::from_static(piece.as_bytes()))));
-        let body = at_once.chain(slow("def")).chain(slow("g"));
+    /// What `holds` is told of a body of seven bytes in these pieces.
+    async fn told(pieces: &[&'static str], length: Option<u64>) -> Vec<usize> {
+        let pieces: Vec<_> = pieces.iter().map(|piece| Ok::<_, String>(piece.as_bytes())).collect();
         let told = RefCell::new(Vec::new());
         let holds = |bytes| {
             told.borrow_mut().push(bytes);
             async {}
         };
-        let body = read(body, Encoding::Identity, LIMITS, Instant::now(), holds).await.unwrap();
-        assert_eq!((&*body, told.into_inner()), (&b"abcdefg"[..], vec![2, 1, 3, 1]));
+        let (plain, now) = (Encoding::Identity, Instant::now());
+        let body = read(stream::iter(pieces), length, plain, LIMITS, now, holds).await.unwrap();
+        assert_eq!(body, "abcdefg");
+        told.into_inner()
+    }
+
+    /// Fails where a piece is not told, or told twice, and where one that is all of it is.
+    #[tokio::test]
+    async fn what_is_held_of_a_body_that_is_not_whole_is_told() {
+        assert_eq!(told(&["ab", "c", "def", "g"], Some(7)).await, [2, 1, 3, 1]);
+        assert_eq!(told(&["ab", "cdefg"], None).await, [2, 5]);
+        assert_eq!(told(&["abcdefg"], None).await, [7], "more may come");
+        assert_eq!(told(&["abcdefg"], Some(7)).await, [0; 0]);
+    }
+
+    /// Fails where a second piece is in memory that `holds` does not know of.
+    #[tokio::test]
+    async fn no_piece_is_read_while_the_one_before_is_held_back() {
+        let read_so_far = Cell::new(0);
+        let pieces = stream::iter(["ab", "cd"]).map(|piece| {
+            read_so_far.set(read_so_far.get() + 1);
+            Ok::<_, String>(piece.as_bytes())
+        });
+        let (plain, now) = (Encoding::Identity, Instant::now());
+        let reading = read(pieces, None, plain, LIMITS, now, |_| std::future::pending());
+        assert!(reading.now_or_never().is_none());
+        assert_eq!(read_so_far.get(), 1);
     }
 
     #[tokio::test]
@@ -218,7 +233,7 @@ mod tests {
         let packed = zstd::stream::encode_all(bytes, 3).unwrap();
         let limits = Limits { size: 100, ..LIMITS };
         let body = stream::iter([Ok::<_, String>(Bytes::from(packed))]);
-        read(body, Encoding::Zstd, limits, Instant::now(), |_| async {}).await
+        read(body, None, Encoding::Zstd, limits, Instant::now(), |_| async {}).await
     }
 
     #[tokio::test]
@@ -233,8 +248,9 @@ mod tests {
      {
         for (body, reason) in [("neither", Reason::Malformed), ("0123456789a", Reason::TooLarge)] {
             let body = stream::iter([Ok::<_, String>(Bytes::from_static(body.as_bytes()))]);
-            let problem =
-                read(body, Encoding::Gzip, LIMITS, Instant::now(), |_| async {}).await.unwrap_err();
+            let problem = read(body, None, Encoding::Gzip, LIMITS, Instant::now(), |_| async {})
+                .await
+                .unwrap_err();
             assert_eq!(problem.reason, reason, "{problem:?}");
         }
     }
@@ -265,16 +281,18 @@ mod tests {
     async fn a_body_that_never_ends_is_given_up() {
         let limits = Limits { time: Duration::from_millis(20), ..LIMITS };
         let body = stream::pending::<Result<Bytes, String>>();
-        let problem =
-            read(body, Encoding::Identity, limits, Instant::now(), |_| async {}).await.unwrap_err();
+        let problem = read(body, None, Encoding::Identity, limits, Instant::now(), |_| async {})
+            .await
+            .unwrap_err();
         assert_eq!(problem.reason, Reason::TooSlow);
     }
 
     #[tokio::test]
     async fn a_body_that_breaks_off_is_refused() {
         let body = stream::iter([Ok(Bytes::from_static(b"ab")), Err("connection reset")]);
-        let problem =
-            read(body, Encoding::Identity, LIMITS, Instant::now(), |_| async {}).await.unwrap_err();
+        let problem = read(body, None, Encoding::Identity, LIMITS, Instant::now(), |_| async {})
+            .await
+            .unwrap_err();
         assert_eq!(problem.reason, Reason::Incomplete);
         assert!(problem.detail.contains("connection reset"), "{}", problem.detail);
     }

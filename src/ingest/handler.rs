@@ -164,8 +164,8 @@ impl Handler {
             }
         };
         let holds = |bytes| guest.holds(bytes, ended);
-        let (encoding, limits) = (headers.encoding(), self.limits.message);
-        let message = body::read(body, encoding, limits, started, holds).await?;
+        let (length, encoding, limits) = (headers.length, headers.encoding(), self.limits.message);
+        let message = body::read(body, length, encoding, limits, started, holds).await?;
         guest.is_here();
         let (taken, _) = self.append(&self.endpoints[place], headers, &message)?;
         // The body's buffer belongs to the connection again while the disk works.

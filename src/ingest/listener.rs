@@ -33,9 +33,10 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use warp::reply::Response;
 
-/// Bytes of request line and headers, at most; also the largest piece of a body. Of headers there may be
+/// Bytes of request line and headers, at most; also the largest piece of a body, of which hyper has two in
+/// memory that nobody has asked for. Less it does not take. Of headers there may be
 /// 100: hyper's own limit, which it keeps without an allocation a request. More of either is a 431.
-const BUFFER: usize = 16 * 1024;
+const BUFFER: usize = 8 * 1024;
 
 /// What bounds the connections.
 #[derive(Debug, Clone, Copy)]

@@ -16,8 +16,8 @@ use std::time::Duration;
 
 /// Bytes of memory that the service may have had, at most.
 const MEMORY: u64 = 80_000_000;
-/// The same while each connection holds the first piece of a body (176 MB without the bound).
-const WITH_PIECES: u64 = 110_000_000;
+/// The same while each connection holds the first pieces of a body (176 MB without the bound).
+const WITH_PIECES: u64 = 90_000_000;
 /// How long an attack lasts.
 const TIME: Duration = Duration::from_millis(1_500);
 

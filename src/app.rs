@@ -9,6 +9,7 @@
 //! flight within its grace; the spool commits, seals its tail and writes its progress; the
 //! status page is there until the end.
 
+mod descriptors;
 mod environment;
 mod facts;
 mod heartbeat;
@@ -68,6 +69,7 @@ pub fn prepare_login(config: &forward::Config) {
 /// Runs the service until SIGTERM or SIGINT, and drains it. Blocks.
 pub fn run(config: Config) -> Result<(), RunError> {
     memory::keep_flat();
+    descriptors::allow(config.ingest.max_connections);
     priority::prompt();
     prepare_login(&config.forward);
     waits::do_not_depend_on_the_clock();

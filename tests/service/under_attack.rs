@@ -119,7 +119,29 @@ fn headers_without_end() {
     is_withstood(Attack::HeaderFlood);
 }
 
-/// One device, each of whose requests takes as long as the attack, from another address.
+/// Fails where it keeps the limit that it begins with: at that nothing is accepted, and no idle connection makes
+/// room.
+#[test]
+fn as_many_connections_as_may_be_open_are_not_too_many_files() {
+    let mut site = Site::new(None);
+    site.set_number("ingest.max_connections", 3_000);
+    site.run_under(&["prlimit", "--nofile=256:8000"]);
+    let service = site.start();
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", service.pid())).unwrap();
+    let files = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    let soft: u64 = files.split_whitespace().next().unwrap().parse().unwrap();
+    assert!((5_000..8_000).contains(&soft), "{files}");
+    service.stop();
+    assert!(!site.log().contains("LimitNOFILE"), "{}", site.log());
+
+    site.run_under(&["prlimit", "--nofile=256:3500"]);
+    let service = site.start();
+    let (log, part) = (site.log(), "this process may have 3500: raise the limit (LimitNOFILE");
+    assert!(log.contains(part), "{log}");
+    service.stop();
+}
+
+/// One device, whose request takes as long as the attack, from another address.
 fn has_all_its_time(attack: Attack) {
     allow_open_files();
     let site = Site::new(None);

@@ -15,9 +15,12 @@ use crate::status::words;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// Letters at once, at most, however small.
 pub const MOST: usize = 16_384;
+/// How long letters are synced at a time: a bad card takes long for each.
+const SYNCING: Duration = Duration::from_secs(1);
 /// The end of the name of a letter that is not finished.
 const UNFINISHED: &str = ".new";
 
@@ -59,6 +62,7 @@ pub struct Store {
     whole: PathBuf,
     max_size: u64,
     most: usize,
+    syncing: Duration,
 }
 
 impl Store {
@@ -66,7 +70,7 @@ impl Store {
     /// first letter.
     pub fn open(spool: &Path, config: Config) -> Self {
         let (spool, whole) = (spool.to_owned(), spool.to_owned());
-        Self { spool, whole, max_size: config.max_size, most: MOST }.tidied()
+        Self { spool, whole, max_size: config.max_size, most: MOST, syncing: SYNCING }.tidied()
     }
 
     /// The store of a spool inside this one's, which the caller has open.
@@ -104,8 +108,9 @@ impl Store {
     }
 
     /// Keeps the letters, each in the place of an earlier one of the same name: as many of the first
-    /// as there is room for, one at least. Gives how many. `Ok` means that they survive a power
-    /// cut; on an error each earlier one is as it was, or replaced. No two have the same name.
+    /// as there is room for, and as the disk syncs in a second, one at least. Gives how many. `Ok`
+    /// means that they survive a power cut; on an error any of them may be there, and each earlier one is
+    /// as it was, or replaced. No two have the same name.
     pub fn keep(&self, letters: &[Letter]) -> Result<usize, KeepError> {
         let dir = place(&self.spool);
         let failed = |source| KeepError::Io { path: dir.clone(), source };
@@ -129,11 +134,11 @@ impl Store {
             (count, bytes) = (others + 1, with);
             fitting += 1;
         }
-        self.write(&dir, &letters[..fitting]).map_err(failed)?;
-        Ok(fitting)
+        self.write(&dir, &letters[..fitting]).map_err(failed)
     }
 
-    fn write(&self, dir: &Path, letters: &[Letter]) -> io::Result<()> {
+    /// Gives how many it had the time for.
+    fn write(&self, dir: &Path, letters: &[Letter]) -> io::Result<usize> {
         let made = match fs::create_dir(dir) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             made => made.is_ok(),
@@ -158,17 +163,28 @@ impl Store {
                 files.push(file);
             }
             // All are written by now: a journal that takes one down takes the others along.
-            files.iter().try_for_each(File::sync_all)?;
-            paths.iter().try_for_each(|(unfinished, path)| fs::rename(unfinished, path))
-        };
-        if let Err(error) = write() {
-            // They hold room that others need; else the next start removes them.
-            for (unfinished, _) in &paths {
-                let _ = fs::remove_file(unfinished);
+            let (begun, mut synced) = (Instant::now(), 0);
+            for file in &files {
+                file.sync_all()?;
+                synced += 1;
+                if begun.elapsed() >= self.syncing {
+                    break;
+                }
             }
-            return Err(error);
+            paths[..synced]
+                .iter()
+                .try_for_each(|(unfinished, path)| fs::rename(unfinished, path))?;
+            Ok(synced)
+        };
+        let written = write();
+        // Those that are left hold room that others need; else the next start removes them.
+        let kept = *written.as_ref().unwrap_or(&0);
+        for (unfinished, _) in &paths[kept..] {
+            let _ = fs::remove_file(unfinished);
         }
-        sync(dir)
+        written?;
+        sync(dir)?;
+        Ok(kept)
     }
 
     /// Takes a letter out; one that is not there is out. `Ok` means that it stays out at a power

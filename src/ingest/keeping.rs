@@ -7,8 +7,8 @@
 //!
 //! Those that an earlier process left waiting are not known here, nor those of a topic that is held;
 //! where they are many, the letters may be full all the same, and the forwarder waits, as ever. The
-//! letters are counted on a thread of its own (`reload.rs`), never by the one that serves: there may be
-//! thousands, on a slow disk. It does not know what is wrong with a body, nor how a letter is kept.
+//! letters are counted where files are read again (`reload.rs`), never by the thread that serves: there may
+//! be thousands, on a slow disk. It does not know what is wrong with a body, nor how a letter is kept.
 
 use super::reload::Look;
 use crate::dead;
@@ -16,7 +16,10 @@ use crate::spool::{Append, SpoolWriter};
 use std::collections::VecDeque;
 use std::ops::{Add, AddAssign};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
+/// Between two looks at the letters, at least: there may be thousands.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Bytes of a letter beside the body.
 const AROUND: u64 = 1024;
 
@@ -60,6 +63,7 @@ impl AddAssign for Share {
 struct State {
     /// A body came since the letters were looked at.
     asked: bool,
+    looked_at: Option<Instant>,
     /// The letters there were then, and those that came of bodies since.
     there: Share,
     /// Those that came of bodies since the look that is under way, or was the last, began.
@@ -96,10 +100,7 @@ impl Keeping {
     ) -> Result<Option<Append>, E> {
         let mut state = self.state();
         state.asked = true;
-        state.settle(|append| match append.outcome()? {
-            Ok(id) => self.writer.is_done_with(id.sequence).then_some(true),
-            Err(_) => Some(false),
-        });
+        self.settle(&mut state);
         let bytes = dead::counted(len as u64 + AROUND);
         let with = state.there + state.on_their_way + Share::one(bytes);
         if with.letters > self.most.letters || with.bytes > self.most.bytes {
@@ -111,13 +112,34 @@ impl Keeping {
         Ok(Some(append))
     }
 
-    /// Counts the letters, unless nobody has asked for room: it may take as long as the disk does.
+    fn settle(&self, state: &mut State) {
+        state.settle(|append| match append.outcome()? {
+            Ok(id) => self.writer.is_done_with(id.sequence).then_some(true),
+            Err(_) => Some(false),
+        });
+    }
+
+    /// Counts the letters, unless nobody has asked for room, or it was done just now.
     fn look(&self) {
+        let is_due = {
+            let mut state = self.state();
+            let is_due = state.asked && state.looked_at.is_none_or(|at| at.elapsed() >= LOOK_EVERY);
+            if is_due {
+                (state.asked, state.looked_at) = (false, Some(Instant::now()));
+            }
+            is_due
+        };
+        if is_due {
+            self.count();
+        }
+    }
+
+    /// Counts the letters: it may take as long as the disk does.
+    fn count(&self) {
         {
             let mut state = self.state();
-            if !std::mem::take(&mut state.asked) {
-                return;
-            }
+            // What has become a letter by now will be found.
+            self.settle(&mut state);
             state.since = Share::default();
         }
         match dead::list_all(self.writer.dir()) {
@@ -161,7 +183,6 @@ mod tests {
     use crate::record::{Millis, NewRecord, Reception, Route};
     use crate::spool::{self, AppendError, Spool};
     use std::path::Path;
-    use std::time::Duration;
 
     fn append(writer: &SpoolWriter) -> Result<Append, AppendError> {
         let (at, clock_synchronised) = (Millis::now(), true);
@@ -206,9 +227,16 @@ mod tests {
         reader.advance_watermark(reader.end());
         assert!(keep().is_none());
         // Until somebody looks again: there is no letter at all.
-        keeping.look();
+        keeping.count();
         assert_eq!(keeping.state().there, Share::default());
-        assert!(keep().is_some());
+        settled(&keep().unwrap());
+        // What became a letter before a look is found by it, and counts once.
+        while reader.next_block().unwrap().is_some() {}
+        reader.advance_watermark(reader.end());
+        keeping.count();
+        let state = keeping.state();
+        assert_eq!((state.there, state.on_their_way), (Share::default(), Share::default()));
+        drop(state);
         writer.close().unwrap();
     }
 

@@ -90,15 +90,23 @@ pub(super) async fn run<S>(
     let (stage, _) = watch::channel(Stage::Serving);
 
     let mut shutdown = pin!(shutdown);
-    let room = Arc::new(Room::new(Instant::now(), limits.unfinished));
-    let mut acceptor = Acceptor::new(listener);
+    let room = Arc::new(Room::new(Instant::now(), limits.connections, limits.unfinished));
+    let mut acceptor = Acceptor::new(listener, Arc::clone(&stats));
     loop {
         let accepted = async {
-            let all_taken = permits.available_permits() == 0;
-            let crowd = if all_taken { room.crowd() } else { None };
-            let (stream, peer) = acceptor.next(all_taken, crowd).await;
-            let permit = permit(&permits, &room, peer, &stats).await;
-            (stream, peer, permit)
+            loop {
+                let all_taken = permits.available_permits() == 0;
+                let crowd = if all_taken { room.crowd() } else { None };
+                let (stream, peer) = acceptor.next(all_taken, crowd).await;
+                let of_crowd = crowd == Some(peer.ip().into());
+                tokio::select! {
+                    biased;
+                    permit = permit(&permits, &room, peer, &stats) => break (stream, peer, permit),
+                    // Whoever comes from elsewhere does not wait behind it.
+                    () = acceptor.other_comes(crowd), if of_crowd => {}
+                }
+                acceptor.put_back((stream, peer));
+            }
         };
         let (stream, peer, permit) = tokio::select! {
             biased;

@@ -97,7 +97,7 @@ use warp::reply::Response;
 const GRACE: Duration = Duration::from_secs(10);
 /// Bytes that bodies which are not whole may hold together; where a message may be large, four of them.
 const UNFINISHED: usize = 4 << 20;
-/// How often it is looked whether certificates and tokens have changed.
+/// How often it is looked whether certificates and tokens have changed, and what else waits for a disk.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Connections that wait to be accepted, at most, and as far as the kernel allows.

@@ -88,7 +88,7 @@ pub(super) async fn keep_up(mut looks: Vec<Look>, pace: Duration) -> Infallible 
         looks = match tokio::task::spawn_blocking(all).await {
             Ok(looks) => looks,
             Err(error) => {
-                tracing::error!("certificates and tokens are not read again any more: {error}");
+                tracing::error!("no file is read again any more: {error}");
                 Vec::new()
             }
         };

@@ -105,7 +105,7 @@ mod tests {
     const LIMIT: Duration = Duration::from_millis(300);
 
     fn guest() -> Guest {
-        Arc::new(Room::new(Instant::now(), 0))
+        Arc::new(Room::new(Instant::now(), 1, 0))
             .enter(std::net::IpAddr::from([127, 0, 0, 1]).into(), Instant::now())
             .guest()
     }

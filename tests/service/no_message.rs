@@ -79,6 +79,31 @@ async fn where_the_letters_are_full_it_waits_until_a_hand_makes_room() {
     assert_eq!(rig.stop().1, 10);
 }
 
+/// Fails where those of a group for which there is room are not kept, and where the others are passed.
+#[tokio::test]
+async fn where_there_is_room_for_some_these_are_kept_and_the_others_wait() {
+    let cluster = cluster();
+    let servers = cluster.bootstrap_servers();
+    let three = dead::Config { max_size: 3 * 4096 };
+    let mut rig = Rig::with_letters(tempfile::tempdir().unwrap(), Some(&servers), 0, three);
+    let mut last = None;
+    for _ in 0..5 {
+        last = Some(rig.begin_invalid(BYTES, "odd"));
+    }
+    last.unwrap().await.unwrap();
+    rig.append(5).await;
+    let look = rig.until("paused", |look| look.mood.state == KafkaState::Paused).await;
+    let reason = look.mood.reason.unwrap();
+    assert!(reason.contains("record 3 ") && reason.contains("are full"), "{reason}");
+    assert_eq!(books(&rig), (3, 7, 0));
+    let spool = rig.spool().to_owned();
+    let names: Vec<_> = letters(&spool).iter().map(dead::Letter::name).collect();
+    dead::drop_letters(&spool, &rig.writer, &names).unwrap();
+    rig.until("delivered", |look| look.delivered == 5).await;
+    assert_eq!(books(&rig), (2, 0, 5));
+    assert_eq!(rig.stop().1, 5);
+}
+
 /// Between records that are messages, in blocks with both. Fails where those behind the first of a block
 /// are not kept with it (the books are written down for each), where what lies between them is passed
 /// over with them (it is never sent), and where one of them is met again.

@@ -128,6 +128,7 @@ impl Own {
                 Some(Captured::Time(time)) => Some(time),
                 _ => None,
             };
+            captured.clear();
             Ok(Converted { key, time, apart, unknown_fields })
         })
     }

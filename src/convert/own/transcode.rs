@@ -254,7 +254,7 @@ impl Transcoder<'_> {
         let [key_field, value_field] = &entry.fields[..] else { return Ok(()) };
         let depth = deeper(place)?;
 
-        // What an entry's value is, unless it has several.
+        // Of each entry: its key, where it stands, and the slot of its value unless it has several.
         let mut entries = Vec::with_capacity(slot.count as usize);
         let mut values = slot.values();
         while let Some(value) = values.next(self.slots) {

@@ -99,6 +99,9 @@ fn of_several_as_many_of_the_first_are_kept_as_there_is_room_for() {
     store.most = 3;
     assert_eq!(store.keep(&letters).unwrap(), 3);
     assert_eq!(list(dir.path()).unwrap().len(), 3);
+    // Nor more than the disk has the time for.
+    store.syncing = Duration::ZERO;
+    assert_eq!(store.keep(&letters).unwrap(), 1);
     assert!(
         !fs::read_dir(place(dir.path()))
             .unwrap()

@@ -70,14 +70,13 @@ impl Letters {
         }
     }
 
-    /// Kafka has the record after all: it is no dead letter.
-    pub fn delivered(&mut self, sequence: Sequence) {
+    /// The record left the spool in another way, as `how` says: it is no dead letter here.
+    pub fn left(&mut self, sequence: Sequence, how: &str) {
         let Some(name) = self.unlisted.remove(&sequence) else { return };
         match self.store.take_back(&name) {
-            Ok(()) => tracing::info!("Kafka takes record {sequence} by now: no dead letter"),
+            Ok(()) => tracing::info!("record {sequence} {how} by now: no dead letter"),
             Err(error) => tracing::warn!(
-                "record {sequence} was delivered, and its dead letter {name} cannot be removed: \
-                 {error}"
+                "record {sequence} {how}, and its dead letter {name} cannot be removed: {error}"
             ),
         }
     }
@@ -120,12 +119,20 @@ impl Forwarder {
         let kept = self.letters.store.keep(letters).map_err(|error| error.to_string())?;
         let names: Vec<_> = letters[..kept].iter().map(Letter::name).collect();
         self.letters.unlisted.extend(names.iter().map(|name| (name.place, *name)));
-        let places: Vec<_> = names.iter().map(|name| name.place).collect();
-        self.reader.set_aside(&places).map_err(|error| {
+        let mut places: Vec<_> = names.iter().map(|name| name.place).collect();
+        let mut listed = self.reader.set_aside(&places);
+        if listed.is_err() && places.len() > 1 {
+            // The books may have room for one.
+            places.truncate(1);
+            listed = self.reader.set_aside(&places);
+        }
+        listed.map_err(|error| {
             format!("the spool cannot write down that they are dead letters: {error}")
         })?;
-        self.letters.unlisted.retain(|place, _| places.binary_search(place).is_err());
-        Ok(kept)
+        for place in &places {
+            self.letters.unlisted.remove(place);
+        }
+        Ok(places.len())
     }
 
     /// Sets a record aside that is no message: its turn has come, and nothing that is in flight has

@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 /// A room, and the time so many milliseconds after its start.
 fn room() -> (Arc<Room>, impl Fn(u64) -> Instant) {
     let start = Instant::now();
-    (Arc::new(Room::new(start, 100_000)), move |millis| start + Duration::from_millis(millis))
+    (Arc::new(Room::new(start, 64, 100_000)), move |millis| start + Duration::from_millis(millis))
 }
 
 /// Where connections come from, unless it matters.
@@ -33,7 +33,7 @@ fn who_has_been_without_a_request_for_longest_leaves() {
     seats[0].0.flushed(|| at(500));
     assert_eq!(leaves(&room, at(1_000)), Ok(1));
     drop(seats);
-    assert!(room.seats().order.is_empty());
+    assert_eq!(room.seats().len(), 0);
 }
 
 #[test]
@@ -116,17 +116,25 @@ async fn of_bodies_that_hold_too_much_those_that_were_waited_for_longest_end() {
     assert_eq!(room.held.load(Relaxed), 0);
 }
 
-/// Fails where every body waits: what others hold may be too much for as long as they come back.
+/// Fails where every body waits, or none: what others hold may be too much for as long as they come back.
 #[tokio::test]
-async fn a_small_body_waits_for_no_other() {
+async fn a_body_waits_for_no_other_where_it_or_its_network_holds_little() {
     let (room, at) = room();
     let (small, _task) = served(&room, at(0));
     let (large, _other) = served(&room, at(0));
-    // More than can be freed: those that hold it are being ended.
+    let (elsewhere, _third) = served_from(network(1), &room, at(0));
+    let is_held_back = |guest: &Guest, bytes| guest.holds(bytes, |_| {}).now_or_never().is_none();
+    // Others hold too much, and no more may end for now.
     room.held.store(200_000, Relaxed);
-    small.holds(SMALL, |_| {}).await;
-    assert!(small.holds(1, |_| {}).now_or_never().is_none(), "it is not small any more");
-    assert!(large.holds(SMALL + 1, |_| {}).now_or_never().is_none());
+    *room.pace.lock().unwrap() = (u64::MAX / 4, ENDED);
+    assert!(!is_held_back(&small, SMALL));
+    assert!(!is_held_back(&elsewhere, SMALL + 1));
+    assert!(is_held_back(&large, SMALL + 1));
+    assert!(is_held_back(&small, 1), "it is not small any more");
+    assert!(is_held_back(&elsewhere, SMALL), "nor is its network");
+    let (another, _fourth) = served_from(network(2), &room, at(0));
+    room.held.store(400_001, Relaxed);
+    assert!(is_held_back(&another, 1), "there is a bound for all");
 }
 
 #[test]
@@ -166,7 +174,7 @@ fn of_a_network_with_more_than_a_few_one_leaves_before_all_others_and_at_once() 
     assert_eq!(leaves(&room, at(1_005)), Err(Duration::from_millis(97)), "nobody else is there");
     assert_eq!(room.leaves(network(1), at(1_005)).map(|seat| seat.number), Ok(8), "or comes");
     drop(crowd);
-    assert!(room.seats().order.is_empty() && room.seats().counts.is_empty());
+    assert_eq!(room.seats().len(), 0);
 }
 
 /// Fails where they end by time alone: an attacker that comes back is the youngest.
@@ -181,10 +189,10 @@ async fn for_memory_those_end_first_whose_network_holds_the_most() {
         let from = [network(1), network(2), network(2)];
         let served = from.map(|network| served_from(network, &room, at(0)));
         for ((guest, _), bytes) in served.iter().zip(bytes) {
-            guest.seat.held.store(bytes, Relaxed);
+            room.hold(&guest.seat, bytes);
         }
         room.unload(at(1));
-        let leaving = served.map(|(guest, _)| guest.seat.is_leaving.load(Relaxed));
+        let leaving = served.map(|(guest, _)| guest.seat.held.load(Relaxed) == 0);
         assert_eq!(leaving, expected, "{bytes:?}");
     }
 }
@@ -196,7 +204,7 @@ async fn the_connection_that_leaves_is_ended_and_gone() {
     let (_guest, task) = served(&room, at(0));
     assert_eq!(room.make(HERE, at(1_000)), Ok(()));
     assert!(task.await.unwrap_err().is_cancelled());
-    assert!(room.seats().order.is_empty());
+    assert_eq!(room.seats().len(), 0);
 }
 
 /// Fails where whoever comes back at once with as many bytes is thrown out as often.
@@ -205,9 +213,8 @@ async fn only_so_many_end_in_a_time() {
     let (room, at) = room();
     let served: Vec<_> = (0..10).map(|_| served(&room, at(0))).collect();
     for (guest, _) in &served {
-        guest.seat.held.store(60_000, Relaxed);
+        room.hold(&guest.seat, 60_000);
     }
-    room.held.store(600_000, Relaxed);
     let ended = [1_000, 1_000, 1_001, 1_002, 1_003, 1_004].map(|millis| room.unload(at(millis)));
     assert_eq!(ended, [2, 0, 2, 2, 2, 1], "until one is left");
     for (_, task) in served {
@@ -291,7 +298,7 @@ proptest! {
                         None => Err(MOMENT),
                     };
                     prop_assert_eq!(leaves(&room, at(millis)), expected);
-                    prop_assert_eq!(room.seats().order.len(), all.len());
+                    prop_assert_eq!(room.seats().len(), all.len());
                 }
             }
         }

@@ -11,8 +11,8 @@
 //!   accepted as it was, spooled + 1 and later delivered + 1. A start that finds the first write and
 //!   not the second looks for the copies.
 //!
-//! Only what lies below the watermark is spoken of here: what is dead above it is a range, and the
-//! watermark passes it as soon as it is listed.
+//! Only what lies below the watermark is spoken of here: what is dead above it is a range, which the
+//! watermark passes in its turn.
 //!
 //! It deliberately does not know where a letter lies, nor what is in it.
 

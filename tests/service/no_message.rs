@@ -15,9 +15,10 @@ use prost::Message as _;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use waystation::convert::RealtimeGps;
 use waystation::dead;
-use waystation::record::Sequence;
+use waystation::record::{Route, Sequence};
 use waystation::status::KafkaState;
 
 const BYTES: &[u8] = b"\xff\x1b[2J";
@@ -166,6 +167,41 @@ async fn that_of_a_topic_that_is_held_becomes_a_letter_of_that_topics_spool() {
     assert_eq!(dead::list_all(rig.spool()).unwrap().len(), 1);
     drop(rig.leave());
     assert_eq!(read_all_but(&servers, 11, 5), 0);
+}
+
+/// Fails where those behind the first of a block are kept with it whatever their topic is.
+#[tokio::test]
+async fn those_of_a_held_topic_go_its_way_though_one_of_another_topic_is_before_them() {
+    let cluster = cluster();
+    let servers = cluster.bootstrap_servers();
+    cluster.create_topic("other", 1, 1).unwrap();
+    let (soon, config) = (std::time::Duration::from_millis(10), dead::Config::default());
+    let mut rig = Rig::holding(tempfile::tempdir().unwrap(), Some(&servers), 0, config, soon);
+    let denied = rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+    cluster.topic_error(rig::TOPIC, denied).unwrap();
+    rig.append(5).await;
+    rig.until("held", |_| rig.writer.ledger().spooled == 0).await;
+    let held = std::mem::replace(
+        &mut rig.route,
+        Arc::new(Route { path: "/other".into(), topic: "other".into() }),
+    );
+    // One block: each is durable when the last one is.
+    drop(rig.begin_invalid(BYTES, "of the other"));
+    rig.route = held;
+    drop(rig.begin_invalid(BYTES, "of the held one"));
+    rig.append(1).await;
+    rig.until("gone on", |_| rig.writer.ledger().spooled == 0).await;
+    assert_eq!(
+        letters(rig.spool()).iter().map(|l| &*l.reason).collect::<Vec<_>>(),
+        ["of the other"]
+    );
+    let none = rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR;
+    cluster.topic_error(rig::TOPIC, none).unwrap();
+    rig.until("delivered", |look| look.delivered == 6).await;
+    let ledger = rig.monitor.books(|| rig.writer.ledger());
+    assert!(ledger.balances() && ledger.dead == 2 && ledger.accepted == 8, "{ledger:?}");
+    assert_eq!(dead::list_all(rig.spool()).unwrap().len(), 2);
+    drop(rig.leave());
 }
 
 fn place(servers: Option<&str>) -> Site {

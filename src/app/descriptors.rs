@@ -7,7 +7,7 @@
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 /// Files beside the connections: those of the spool, Kafka's connections, clients that wait for a place.
-const OTHERS: u64 = 2_048;
+const OTHERS: u64 = 4_096;
 
 /// Lets so many connections be open.
 pub fn allow(connections: usize) {

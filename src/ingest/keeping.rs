@@ -125,12 +125,13 @@ impl Keeping {
             let mut state = self.state();
             let is_due = state.asked && state.looked_at.is_none_or(|at| at.elapsed() >= LOOK_EVERY);
             if is_due {
-                (state.asked, state.looked_at) = (false, Some(Instant::now()));
+                state.asked = false;
             }
             is_due
         };
         if is_due {
             self.count();
+            self.state().looked_at = Some(Instant::now());
         }
     }
 

@@ -209,8 +209,10 @@ async fn permit(
             return permit;
         }
         let again = match room.make(peer.ip().into(), Instant::now()) {
-            Ok(()) => {
-                stats.count_closed(Closed::MadeRoom);
+            Ok(one_more) => {
+                if one_more {
+                    stats.count_closed(Closed::MadeRoom);
+                }
                 // It gives its permit back as soon as it has its turn.
                 Duration::MAX
             }

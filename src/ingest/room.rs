@@ -6,8 +6,8 @@
 //! is until all of the answer has been handed to the kernel. A connection has a moment at least, so that
 //! its request can arrive however many others come.
 //!
-//! Where one network has a good part of all connections, one of these leaves before all others, and without
-//! that moment: whoever opens many takes room from itself, and a device elsewhere has all the time that its
+//! Where one network has a good part of all connections, one of these leaves before all others, and for
+//! one from elsewhere without that moment: whoever opens many takes room from itself, and a device elsewhere has all the time that its
 //! request needs, over a slow link too. So it is with memory. It does not know sockets.
 
 mod seats;
@@ -80,27 +80,29 @@ impl Room {
         self.seats().crowd(self.few)
     }
 
-    /// Ends the connection that leaves for one from there; or says after which time it is worth asking
-    /// again.
-    pub(super) fn make(&self, comes: Network, now: Instant) -> Result<(), Duration> {
+    /// Ends the connection that leaves for one from there, and says whether it is one more; or after which
+    /// time it is worth asking again.
+    pub(super) fn make(&self, comes: Network, now: Instant) -> Result<bool, Duration> {
         let leaves = self.leaves(comes, now)?;
         // One that is not known yet runs in a moment, and then it will be the next to leave.
         let task = leaves.task.get().ok_or(MOMENT)?;
         task.abort();
-        Ok(())
+        // Asked again before it has gone, it is the same one.
+        Ok(!leaves.is_leaving.swap(true, Relaxed))
     }
 
     fn leaves(&self, comes: Network, now: Instant) -> Result<Arc<Seat>, Duration> {
         let now = self.micros(now);
         let mut seats = self.seats();
-        if let Some(crowd) = seats.crowd(self.few)
-            // Where there is, or comes, another one.
-            && (crowd != comes || seats.has_others(crowd))
+        let crowd = seats.crowd(self.few);
+        if let Some(crowd) = crowd.filter(|crowd| *crowd != comes)
             && let Some((_, seat)) = seats.longest(Some(crowd), now)
         {
             return Ok(seat);
         }
-        let (since, seat) = seats.longest(None, now).ok_or(MOMENT)?;
+        // One more of a crowd takes room from the crowd alone, and each of these has its moment.
+        let of = crowd.filter(|crowd| *crowd == comes && seats.has_others(comes));
+        let (since, seat) = seats.longest(of, now).ok_or(MOMENT)?;
         match (since + micros(MOMENT)).checked_sub(now) {
             None | Some(0) => Ok(seat),
             Some(left) => Err(Duration::from_micros(left)),
@@ -200,15 +202,16 @@ impl Guest {
             return;
         }
         loop {
-            ended(room.unload(Instant::now()));
+            let connections = room.unload(Instant::now());
+            if connections > 0 {
+                ended(connections);
+                // Each of them is gone once it has had its turn, and this one too if it is among them.
+                tokio::task::yield_now().await;
+            }
             if !room.waits(seat) {
                 return;
             }
-            // Each of them is gone once it has had its turn, and this one too if it is among them.
-            tokio::task::yield_now().await;
-            if room.waits(seat) {
-                tokio::time::sleep(AGAIN).await;
-            }
+            tokio::time::sleep(AGAIN).await;
         }
     }
 

@@ -116,10 +116,15 @@ impl Forwarder {
     /// Keeps the letters, as many of the first as there is room for, one at least; the watermark may
     /// pass their records. Gives how many.
     fn keep(&mut self, letters: &[Letter]) -> Result<usize, String> {
-        let kept = self.letters.store.keep(letters).map_err(|error| error.to_string())?;
-        let names: Vec<_> = letters[..kept].iter().map(Letter::name).collect();
-        self.letters.unlisted.extend(names.iter().map(|name| (name.place, *name)));
-        let mut places: Vec<_> = names.iter().map(|name| name.place).collect();
+        // After an error, too, any of them may be there.
+        let names = letters.iter().map(Letter::name);
+        self.letters.unlisted.extend(names.map(|name| (name.place, name)));
+        let kept = self.letters.store.keep(letters);
+        let kept = kept.map_err(|error| error.to_string())?;
+        let mut places: Vec<_> = letters.iter().map(|letter| letter.name().place).collect();
+        for place in places.split_off(kept) {
+            self.letters.unlisted.remove(&place);
+        }
         let mut listed = self.reader.set_aside(&places);
         if listed.is_err() && places.len() > 1 {
             // The books may have room for one.

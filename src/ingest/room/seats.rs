@@ -5,7 +5,7 @@
 
 use crate::ingest::rate::Network;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use tokio::task::AbortHandle;
 
@@ -31,6 +31,8 @@ pub struct Seat {
     pub held: AtomicUsize,
     /// The same of all of its network.
     pub held_there: Arc<AtomicUsize>,
+    /// It was ended to make room, and is about to go.
+    pub is_leaving: AtomicBool,
     /// What ends it.
     pub task: OnceLock<AbortHandle>,
     /// Where its entries are, among [`ALL`] and among those [`THERE`].
@@ -124,6 +126,7 @@ impl Seats {
             state: AtomicU64::new(FIRST + now),
             held: AtomicUsize::new(0),
             held_there: Arc::clone(&there.held),
+            is_leaving: AtomicBool::new(false),
             task: OnceLock::new(),
             entries: [AtomicU64::new(now), AtomicU64::new(now)],
         });

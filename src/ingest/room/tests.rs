@@ -145,34 +145,36 @@ fn a_connection_has_a_moment_for_its_request() {
     assert_eq!(leaves(&room, at(100)), Ok(0));
 }
 
-/// Fails where it is the one that has been waited for longest, wherever it is from, and where that of a
-/// crowd has its moment: an attacker that is back at once would keep others waiting behind it.
+/// Fails where it is the one that has been waited for longest, wherever it is from; where that of a crowd has
+/// its moment though another comes; and where one more of a crowd takes room from others.
 #[test]
-fn of_a_network_with_more_than_a_few_one_leaves_before_all_others_and_at_once() {
+fn of_a_crowd_one_leaves_before_all_others_and_at_once_for_one_from_elsewhere() {
     let (room, at) = room();
     let mut others: Vec<_> = (1..=8).map(|one| room.enter(network(one), at(0))).collect();
     let mut crowd: Vec<_> = (0..FEW).map(|_| room.enter(HERE, at(1_000))).collect();
+    let leaves_for = |from, now| room.leaves(network(from), now).map(|seat| seat.number);
     assert_eq!(leaves(&room, at(1_001)), Ok(0), "they are a few");
     crowd.push(room.enter(HERE, at(1_001)));
-    assert_eq!(leaves(&room, at(1_001)), Ok(8), "the first of the crowd");
-    let came = room.leaves(network(1), at(1_001)).map(|seat| seat.number);
-    assert_eq!(came, Ok(8), "also for another one's");
+    assert_eq!(leaves_for(1, at(1_001)), Ok(8), "the first of the crowd");
+    assert_eq!(leaves_for(9, at(1_001)), Ok(8));
+    assert_eq!(leaves(&room, at(1_001)), Err(Duration::from_millis(99)), "its own has to wait");
+    assert_eq!(leaves(&room, at(1_100)), Ok(8));
     crowd[0].0.is_here();
-    assert_eq!(leaves(&room, at(1_001)), Ok(9));
+    assert_eq!(leaves_for(1, at(1_001)), Ok(9));
     for seated in &crowd {
         seated.0.is_here();
     }
-    assert_eq!(leaves(&room, at(1_001)), Ok(0), "of the crowd none is waited for");
+    assert_eq!(leaves(&room, at(1_001)), Err(MOMENT), "none of the crowd is waited for");
+    assert_eq!(leaves_for(1, at(1_001)), Ok(0));
     for seated in &crowd {
         seated.0.begin(at(1_002));
     }
-    assert_eq!(leaves(&room, at(1_003)), Ok(8));
+    assert_eq!(leaves_for(1, at(1_003)), Ok(8));
     // A larger one.
     others.extend((0..10).map(|_| room.enter(network(1), at(1_004))));
     assert_eq!(leaves(&room, at(1_005)), Ok(0), "of that network the first");
     drop(others);
     assert_eq!(leaves(&room, at(1_005)), Err(Duration::from_millis(97)), "nobody else is there");
-    assert_eq!(room.leaves(network(1), at(1_005)).map(|seat| seat.number), Ok(8), "or comes");
     drop(crowd);
     assert_eq!(room.seats().len(), 0);
 }
@@ -202,7 +204,8 @@ async fn the_connection_that_leaves_is_ended_and_gone() {
     let (room, at) = room();
     assert_eq!(room.make(HERE, at(1_000)), Err(MOMENT), "nobody is there");
     let (_guest, task) = served(&room, at(0));
-    assert_eq!(room.make(HERE, at(1_000)), Ok(()));
+    assert_eq!(room.make(HERE, at(1_000)), Ok(true));
+    assert_eq!(room.make(HERE, at(1_000)), Ok(false), "it is about to go");
     assert!(task.await.unwrap_err().is_cancelled());
     assert_eq!(room.seats().len(), 0);
 }
@@ -229,7 +232,7 @@ enum Step {
     Begin(prop::sample::Index),
     Take(prop::sample::Index),
     End(prop::sample::Index),
-    Ask,
+    Ask(u8),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -240,7 +243,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => any::<prop::sample::Index>().prop_map(Step::Begin),
         3 => any::<prop::sample::Index>().prop_map(Step::Take),
         3 => any::<prop::sample::Index>().prop_map(Step::End),
-        2 => Just(Step::Ask),
+        2 => (0_u8..6).prop_map(Step::Ask),
     ]
 }
 
@@ -274,7 +277,7 @@ proptest! {
                     seated.0.flushed(|| at(millis));
                     *since = Some(millis);
                 }
-                _ => {
+                Step::Ask(from_there) => {
                     let from = |seated: &Seated| seated.0.seat.network;
                     let idle = |of: Option<Network>| {
                         let idle = all.iter().filter_map(|(seated, since)| {
@@ -286,20 +289,24 @@ proptest! {
                     let count = |of| all.iter().filter(|(seated, _)| from(seated) == of).count();
                     let (_, largest) = (0..4).map(|n| (count(network(n)), n)).max().unwrap();
                     let largest = network(largest);
-                    let is_alone = largest == HERE && count(HERE) == all.len();
-                    let of = (count(largest) > FEW && !is_alone).then_some(largest);
+                    let crowd = (count(largest) > FEW).then_some(largest);
                     // Of two that are as large either may be the one.
-                    prop_assume!((0..4).filter(|n| count(network(*n)) == count(largest)).count() == 1 || of.is_none());
-                    let crowded = of.and_then(|of| idle(Some(of)));
-                    let expected = match crowded.or_else(|| idle(None)) {
-                        Some((_, number)) if crowded.is_some() => Ok(number),
+                    let as_large = (0..4).filter(|n| count(network(*n)) == count(largest)).count();
+                    prop_assume!(as_large == 1 || crowd.is_none());
+                    let comes = network(from_there);
+                    let at_once = crowd.filter(|crowd| *crowd != comes).and_then(|of| idle(Some(of)));
+                    let own = crowd.filter(|crowd| *crowd == comes && count(*crowd) < all.len());
+                    let expected = match at_once.or_else(|| idle(own)) {
+                        Some((_, number)) if at_once.is_some() => Ok(number),
                         Some((since, number)) if since + 100 <= millis => Ok(number),
                         Some((since, _)) => Err(Duration::from_millis(since + 100 - millis)),
                         None => Err(MOMENT),
                     };
-                    prop_assert_eq!(leaves(&room, at(millis)), expected);
+                    let leaves = room.leaves(comes, at(millis)).map(|seat| seat.number);
+                    prop_assert_eq!(leaves, expected);
                     prop_assert_eq!(room.seats().len(), all.len());
                 }
+                Step::Leave(_) | Step::Begin(_) | Step::Take(_) | Step::End(_) => {}
             }
         }
     }

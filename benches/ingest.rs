@@ -4,8 +4,8 @@
 //!     WAYSTATION_BENCH_SECONDS=10 cargo bench --bench ingest      (a run; 4 by default)
 //!
 //! In each round, in turn, against a service of its own without Kafka: single messages over 128 connections,
-//! and batches of 500 over 8, as many as are read at once. The requests are made before; what counts is what the service says it accepted,
-//! and every answer must be a 200. The client takes a part of the same processors. Only the ratio of one
+//! and batches of 500 over 8, as many as are read at once. The requests are made before; what counts is what
+//! the service says it accepted, and every answer must be a 200. The client takes a part of the same processors. Only the ratio of one
 //! round means anything. A goal that is missed is exit code 1.
 
 #![expect(clippy::cast_precision_loss, reason = "counts far below 2^52, for people to read")]

@@ -115,8 +115,8 @@ impl Store {
         let dir = place(&self.spool);
         let failed = |source| KeepError::Io { path: dir.clone(), source };
         let there = list_all(&self.whole).map_err(failed)?;
-        let sum = |found: &[Found]| found.iter().map(|found| found.bytes).sum::<u64>();
-        let (mut count, mut bytes) = (there.len(), sum(&there));
+        let sum = |sum: u64, found: &Found| sum.saturating_add(found.bytes);
+        let (mut count, mut bytes) = (there.len(), there.iter().fold(0, sum));
         let mut fitting = 0;
         for letter in letters {
             let this = |found: &&Found| found.name == letter.name() && found.spool() == self.spool;
@@ -150,14 +150,11 @@ impl Store {
         }
         let named = letters.iter().map(|letter| dir.join(letter.name().to_string()));
         let paths: Vec<_> = named.map(|path| (unfinished(&path), path)).collect();
-        let write = || {
+        let write = || -> io::Result<usize> {
             let mut files = Vec::with_capacity(letters.len());
             for (letter, (unfinished, _)) in letters.iter().zip(&paths) {
                 // A new one, never the one whose sync has failed: what that left is unknown.
-                match fs::remove_file(unfinished) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                    _ => {}
-                }
+                remove_file(unfinished)?;
                 let mut file = File::options().write(true).create_new(true).open(unfinished)?;
                 file.write_all(letter.bytes())?;
                 files.push(file);
@@ -199,12 +196,17 @@ impl Store {
 pub(super) fn remove(spool: &Path, names: &[Name]) -> io::Result<()> {
     let dir = place(spool);
     for name in names {
-        match fs::remove_file(dir.join(name.to_string())) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        remove_file(&dir.join(name.to_string()))?;
     }
     match sync(&dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Removes a file; one that is not there is removed.
+fn remove_file(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }

@@ -144,14 +144,13 @@ where
     };
     let mut body = pin!(body);
     let Some(first) = body.next().await else { return Ok(Bytes::new()) };
-    let mut first = take(first)?;
+    let mut piece = take(first)?;
     let is_whole = |bytes: usize| length == Some(bytes as u64);
-    if is_whole(first.remaining()) {
+    if is_whole(piece.remaining()) {
         // One piece, as most bodies are, is passed on without a copy.
-        return Ok(first.copy_to_bytes(first.remaining()));
+        return Ok(piece.copy_to_bytes(piece.remaining()));
     }
-    let mut all = BytesMut::with_capacity(first.remaining());
-    let mut piece = first;
+    let mut all = BytesMut::with_capacity(piece.remaining());
     loop {
         let bytes = piece.remaining();
         all.put(piece);

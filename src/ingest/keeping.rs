@@ -112,11 +112,23 @@ impl Keeping {
         Ok(Some(append))
     }
 
+    /// Those at the front of the waiting that have become letters, or never will.
     fn settle(&self, state: &mut State) {
-        state.settle(|append| match append.outcome()? {
-            Ok(id) => self.writer.is_done_with(id.sequence).then_some(true),
-            Err(_) => Some(false),
-        });
+        while let Some((append, bytes)) = state.waiting.front()
+            && let Some(outcome) = append.outcome()
+        {
+            if outcome.as_ref().is_ok_and(|id| !self.writer.is_done_with(id.sequence)) {
+                return;
+            }
+            let (became, one) = (outcome.is_ok(), Share::one(*bytes));
+            state.waiting.pop_front();
+            state.on_their_way.letters -= one.letters;
+            state.on_their_way.bytes -= one.bytes;
+            if became {
+                state.there += one;
+                state.since += one;
+            }
+        }
     }
 
     /// Counts the letters, unless nobody has asked for room, or it was done just now.
@@ -157,24 +169,6 @@ impl Keeping {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    /// Those at the front that have become letters, or never will.
-    fn settle(&mut self, became: impl Fn(&Append) -> Option<bool>) {
-        while let Some((append, bytes)) = self.waiting.front()
-            && let Some(became) = became(append)
-        {
-            let one = Share::one(*bytes);
-            self.waiting.pop_front();
-            self.on_their_way.letters -= one.letters;
-            self.on_their_way.bytes -= one.bytes;
-            if became {
-                self.there += one;
-                self.since += one;
-            }
-        }
     }
 }
 

@@ -7,6 +7,7 @@
 
 use super::acceptor::Acceptor;
 use super::linger::Lingering;
+use super::rate::Network;
 use super::reload::Current;
 use super::room::{Guest, Room};
 use super::stats::{Closed, Stats};
@@ -98,10 +99,11 @@ pub(super) async fn run<S>(
                 let all_taken = permits.available_permits() == 0;
                 let crowd = if all_taken { room.crowd() } else { None };
                 let (stream, peer) = acceptor.next(all_taken, crowd).await;
-                let of_crowd = crowd == Some(peer.ip().into());
+                let comes = peer.ip().into();
+                let of_crowd = crowd == Some(comes);
                 tokio::select! {
                     biased;
-                    permit = permit(&permits, &room, peer, &stats) => break (stream, peer, permit),
+                    permit = permit(&permits, &room, comes, &stats) => break (stream, peer, permit),
                     // Whoever comes from elsewhere does not wait behind it.
                     () = acceptor.other_comes(crowd), if of_crowd => {}
                 }
@@ -197,18 +199,18 @@ async fn handshake(
     }
 }
 
-/// Waits until one more connection may be open; where all are taken, one whose client is waited for is ended.
+/// Waits until one more connection may be open, from there; where all are taken, one whose client is waited for is ended.
 async fn permit(
     permits: &Arc<Semaphore>,
     room: &Room,
-    peer: SocketAddr,
+    comes: Network,
     stats: &Stats,
 ) -> OwnedSemaphorePermit {
     loop {
         if let Ok(permit) = Arc::clone(permits).try_acquire_owned() {
             return permit;
         }
-        let again = match room.make(peer.ip().into(), Instant::now()) {
+        let again = match room.make(comes, Instant::now()) {
             Ok(one_more) => {
                 if one_more {
                     stats.count_closed(Closed::MadeRoom);

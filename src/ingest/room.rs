@@ -7,8 +7,9 @@
 //! its request can arrive however many others come.
 //!
 //! Where one network has a good part of all connections, one of these leaves before all others, and for
-//! one from elsewhere without that moment: whoever opens many takes room from itself, and a device elsewhere has all the time that its
-//! request needs, over a slow link too. So it is with memory. It does not know sockets.
+//! one from elsewhere without that moment: whoever opens many takes room from itself, and a device elsewhere
+//! has all the time that its request needs, over a slow link too. So it is with memory. It does not know
+//! sockets.
 
 mod seats;
 

@@ -12,6 +12,7 @@ use crate::support::service::{Service, Site};
 use bytes::Bytes;
 use hyper::{Method, StatusCode};
 use prost::Message as _;
+use rdkafka::types::RDKafkaRespErr;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
@@ -22,6 +23,9 @@ use waystation::record::{Route, Sequence};
 use waystation::status::KafkaState;
 
 const BYTES: &[u8] = b"\xff\x1b[2J";
+/// What the cluster says of a topic: nobody may write to it, or all is well.
+const DENIED: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+const TAKEN: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR;
 
 /// Fails without the look at the mark in `send_one` (it is sent), and where it waits for what is in
 /// flight before it.
@@ -153,14 +157,12 @@ async fn that_of_a_topic_that_is_held_becomes_a_letter_of_that_topics_spool() {
     let servers = cluster.bootstrap_servers();
     let (soon, letters) = (std::time::Duration::from_millis(10), dead::Config::default());
     let mut rig = Rig::holding(tempfile::tempdir().unwrap(), Some(&servers), 0, letters, soon);
-    let denied = rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
-    cluster.topic_error(rig::TOPIC, denied).unwrap();
+    cluster.topic_error(rig::TOPIC, DENIED).unwrap();
     rig.append(5).await;
     rig.append_invalid(BYTES, "odd").await;
     rig.append(5).await;
     rig.until("held", |_| rig.writer.ledger().spooled == 0).await;
-    let none = rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR;
-    cluster.topic_error(rig::TOPIC, none).unwrap();
+    cluster.topic_error(rig::TOPIC, TAKEN).unwrap();
     rig.until("delivered", |look| look.delivered == 10).await;
     let ledger = rig.monitor.books(|| rig.writer.ledger());
     assert!(ledger.balances() && ledger.dead == 1 && ledger.accepted == 11, "{ledger:?}");
@@ -177,8 +179,7 @@ async fn those_of_a_held_topic_go_its_way_though_one_of_another_topic_is_before_
     cluster.create_topic("other", 1, 1).unwrap();
     let (soon, config) = (std::time::Duration::from_millis(10), dead::Config::default());
     let mut rig = Rig::holding(tempfile::tempdir().unwrap(), Some(&servers), 0, config, soon);
-    let denied = rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
-    cluster.topic_error(rig::TOPIC, denied).unwrap();
+    cluster.topic_error(rig::TOPIC, DENIED).unwrap();
     rig.append(5).await;
     rig.until("held", |_| rig.writer.ledger().spooled == 0).await;
     let held = std::mem::replace(
@@ -195,8 +196,7 @@ async fn those_of_a_held_topic_go_its_way_though_one_of_another_topic_is_before_
         letters(rig.spool()).iter().map(|l| &*l.reason).collect::<Vec<_>>(),
         ["of the other"]
     );
-    let none = rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR;
-    cluster.topic_error(rig::TOPIC, none).unwrap();
+    cluster.topic_error(rig::TOPIC, TAKEN).unwrap();
     rig.until("delivered", |look| look.delivered == 6).await;
     let ledger = rig.monitor.books(|| rig.writer.ledger());
     assert!(ledger.balances() && ledger.dead == 2 && ledger.accepted == 8, "{ledger:?}");

@@ -70,8 +70,17 @@ impl Letters {
         }
     }
 
-    /// The record left the spool in another way, as `how` says: it is no dead letter here.
-    pub fn left(&mut self, sequence: Sequence, how: &str) {
+    /// Kafka has the record after all: it is no dead letter.
+    pub fn delivered(&mut self, sequence: Sequence) {
+        self.left(sequence, "was delivered");
+    }
+
+    /// The record went to its topic's own spool, and is no dead letter of this one.
+    pub fn moved(&mut self, sequence: Sequence) {
+        self.left(sequence, "was moved to its topic's own spool");
+    }
+
+    fn left(&mut self, sequence: Sequence, how: &str) {
         let Some(name) = self.unlisted.remove(&sequence) else { return };
         match self.store.take_back(&name) {
             Ok(()) => tracing::info!("record {sequence} {how} by now: no dead letter"),

@@ -239,7 +239,7 @@ impl Forwarder {
             for sequence in &sequences[moved..moved + count] {
                 held.is_ahead(name, *sequence);
                 self.window.delivered(*sequence);
-                self.letters.left(*sequence, "was moved to its topic's own spool");
+                self.letters.moved(*sequence);
             }
             moved += count;
         }

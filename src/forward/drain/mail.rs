@@ -27,7 +27,7 @@ impl Forwarder {
             match outcome {
                 Ok(()) => {
                     if let Some(route) = self.window.delivered(sequence) {
-                        self.letters.left(sequence, "was delivered");
+                        self.letters.delivered(sequence);
                         self.routes.count(route);
                         delivered = true;
                     }

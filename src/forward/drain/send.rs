@@ -90,7 +90,7 @@ impl Forwarder {
             Turn::Moved => {
                 self.window.sent(sequence, bytes, route);
                 self.window.delivered(sequence);
-                self.letters.left(sequence, "was moved to its topic's own spool");
+                self.letters.moved(sequence);
                 return ControlFlow::Continue(());
             }
             Turn::Rest(rest) => {

@@ -51,7 +51,7 @@ impl Forwarder {
                 if outcome.is_ok()
                     && let Some(route) = self.window.delivered(sequence)
                 {
-                    self.letters.left(sequence, "was delivered");
+                    self.letters.delivered(sequence);
                     self.routes.count(route);
                 }
             }

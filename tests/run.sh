@@ -23,6 +23,7 @@ passed=0
 failed=0
 durations=()
 left_out=()
+why=''
 on_ci() { [ "${CI:-}" = true ]; }
 
 leave_out() { left_out+=("$1"); }
@@ -138,6 +139,22 @@ cargo_tests() {
     return "$code"
 }
 
+# What each failed test of a log said when it gave up, in a few lines: what else it printed, the
+# service's own log for one, can be thousands of them.
+reasons() {
+    awk '
+        /^test .* \.\.\. FAILED/ { failed[$2]; next }
+        /^---- .* stdout ----$/ { test = $2; lines = 0; next }
+        # By the test itself, or by a thread that it began.
+        /^thread .* panicked at / {
+            lines = test in failed && (index($0, "\047" test "\047") || / panicked at tests\//) ? 12 : 0
+            if (lines) print "  " test
+        }
+        /^(note: |stack backtrace:)/ { lines = 0 }
+        lines && lines-- { print "    " substr($0, 1, 300) }
+    ' "$1"
+}
+
 # judge NAME LOG CODE START: counts each of the tests by itself.
 judge() {
     local log=$2 code=$3 outcome=ok tests_failed ignored
@@ -155,7 +172,9 @@ judge() {
     fi
     if [ "$code" -ne 0 ]; then
         outcome=FAILED
-        grep -vE '^test .* ok$' "$log" || true
+        # Without what those said that held.
+        awk '/^successes:$/ { quiet = 1 } /^(failures:$|test result:)/ { quiet = 0 } !quiet && !/^test .* ok$/' "$log"
+        why+=$(reasons "$log")$'\n'
     fi
     if [ "$ignored" -gt 0 ]; then leave_out "$ignored tests that are marked as ignored"; fi
     while read -r line; do leave_out "by a test: $line"; done < <(sed -n 's/^skipped: //p' "$log")
@@ -279,6 +298,11 @@ if [ ${#left_out[@]} -gt 0 ]; then
         say '*** On CI nothing may be left out.'
         failed=$((failed + ${#left_out[@]}))
     fi
+fi
+if [ -n "${why//[[:space:]]/}" ]; then
+    say
+    say 'Why tests failed (all that they said is above):'
+    printf '%s' "$why"
 fi
 say
 say "$passed passed, $failed failed"

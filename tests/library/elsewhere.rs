@@ -175,7 +175,8 @@ fn an_older_spool_on_a_disk_without_an_inode_left_is_opened_drained_and_written_
     fs::write(dir.join("lock"), "").unwrap();
     fs::create_dir(dir.join(".trash")).unwrap();
     fs::create_dir(dir.join("quarantine")).unwrap();
-    let _junk = disk.take_inodes();
+    let junk = disk.junk();
+    junk.take_inodes();
     let mut spool = open(&dir);
     assert_eq!(spool.report.lost, []);
     assert_eq!(read_all(&mut spool).len(), 5);

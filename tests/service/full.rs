@@ -91,21 +91,31 @@ fn check_full_start(service: &Service, fleet: &Fleet, probe: &mut Probe) {
     assert_eq!((ledger.lost, ledger.dropped, ledger.dead), (0, 0, 0), "{ledger:?}");
 }
 
-/// While nothing changes it does not say, at each of its rounds, that it takes records again.
-fn stays_refusing(service: &Service) {
-    let state = || service.status();
-    let from = state().uptime_seconds;
-    until("a few rounds have passed", || {
-        let status = state();
-        assert_eq!(status.ingest.state, IngestState::Refusing, "{status:#?}");
-        status.uptime_seconds > from + 2.5
+/// While nothing changes it does not say, at each of its rounds, that it takes records again. What it tidied up
+/// itself after it was refused may be enough for one segment more: that is taken from it, too.
+fn stays_refusing(service: &Service, probe: &mut Probe, take_rest: impl Fn()) {
+    let stays = (0..3).any(|_| {
+        take_rest();
+        probe.until_refused();
+        refuses_for_rounds(service)
     });
+    assert!(stays, "it says again and again that it takes records");
+}
+
+/// Whether it refuses all the time for a few of its rounds.
+fn refuses_for_rounds(service: &Service) -> bool {
+    let from = service.status().uptime_seconds;
+    until_some("it refuses no more, or a few rounds have passed", PATIENCE, || {
+        let status = service.status();
+        let refuses = status.ingest.state == IngestState::Refusing;
+        (!refuses || status.uptime_seconds > from + 2.5).then_some(refuses)
+    })
 }
 
 /// A disk of which `take` takes what is left: under load, over restarts, and until Kafka is back.
 /// With `first` the devices fill it before that, as far as they are let. `set_aside` is somebody
 /// else's from the beginning, and what is free again in between.
-fn fill_and_drain(disk: &Tmpfs, take: impl Fn(&Tmpfs) -> Junk, first: bool, set_aside: Junk) {
+fn fill_and_drain(disk: &Tmpfs, take: impl Fn(&Junk), first: bool, set_aside: Junk) {
     let kafka = Kafka::start();
     let reader = kafka.read_along();
     let mut site = Site::new(Some(&kafka.servers()));
@@ -121,7 +131,8 @@ fn fill_and_drain(disk: &Tmpfs, take: impl Fn(&Tmpfs) -> Junk, first: bool, set_
     if first {
         probe.until_refused();
     }
-    let junk = take(disk);
+    let junk = disk.junk();
+    take(&junk);
     probe.until_refused();
 
     println!("stopped, started, killed and started, with nothing left");
@@ -142,9 +153,8 @@ fn fill_and_drain(disk: &Tmpfs, take: impl Fn(&Tmpfs) -> Junk, first: bool, set_
     if first {
         probe.until_refused();
     }
-    let junk = take(disk);
-    probe.until_refused();
-    stays_refusing(&service);
+    let junk = disk.junk();
+    stays_refusing(&service, &mut probe, || take(&junk));
     kafka.give_back();
     probe.until_taken();
     fleet.until_more(1_000);
@@ -162,7 +172,8 @@ fn fill_and_drain(disk: &Tmpfs, take: impl Fn(&Tmpfs) -> Junk, first: bool, set_
     until("what was delivered is freed", || service.status().spool.segments <= 1);
     service.stop();
     let lines = site.log().matches("cannot write").count();
-    assert!(lines <= 2 * TIMES_FULL, "{lines} lines about {TIMES_FULL} times");
+    // A batch or two may fail before it refuses, and again where it had room for one segment more.
+    assert!(lines <= 5 * TIMES_FULL, "{lines} lines about {TIMES_FULL} times");
     drop(junk); // until here nothing of it was needed
 }
 
@@ -171,7 +182,7 @@ fn fill_and_drain(disk: &Tmpfs, take: impl Fn(&Tmpfs) -> Junk, first: bool, set_
 #[test]
 fn a_disk_without_a_byte_left_costs_no_acknowledged_record_and_the_service_goes_on_by_itself() {
     let Some(disk) = Tmpfs::new("size=40m") else { return };
-    fill_and_drain(&disk, Tmpfs::take_bytes, true, disk.take(16 << 20));
+    fill_and_drain(&disk, Junk::take_bytes, true, disk.take(16 << 20));
     assert!(disk.free() > 36 << 20, "{} are free", mb(disk.free()));
 }
 
@@ -179,5 +190,5 @@ fn a_disk_without_a_byte_left_costs_no_acknowledged_record_and_the_service_goes_
 #[test]
 fn a_disk_without_an_inode_left_costs_no_acknowledged_record_and_the_service_goes_on_by_itself() {
     let Some(disk) = Tmpfs::new("size=200m,nr_inodes=100") else { return };
-    fill_and_drain(&disk, Tmpfs::take_inodes, false, disk.take(0));
+    fill_and_drain(&disk, Junk::take_inodes, false, disk.take(0));
 }

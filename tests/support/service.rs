@@ -12,9 +12,12 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use std::time::Duration;
 use tempfile::TempDir;
 use waystation::status::Snapshot;
@@ -180,10 +183,15 @@ impl Drop for Site {
 
 /// A port of the loopback that is free now, below those that the kernel gives to clients:
 /// otherwise a client that tries to reach a service between two of its lives could be given
-/// the service's own port, and talk to itself.
+/// the service's own port, and talk to itself. None is given twice: another test's service may be
+/// between two of its lives as well.
 pub fn free_port() -> SocketAddr {
+    const PORTS: Range<u16> = 15_000..32_000;
+    static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(fastrand::u16(PORTS)));
     loop {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, fastrand::u16(15_000..32_000)));
+        let next = |port| Some(if port + 1 < PORTS.end { port + 1 } else { PORTS.start });
+        let port = NEXT.fetch_update(Relaxed, Relaxed, next).unwrap_or_else(|port| port);
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         if TcpListener::bind(address).is_ok() {
             return address;
         }

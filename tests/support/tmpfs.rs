@@ -39,31 +39,14 @@ impl Tmpfs {
 
     /// Takes so many bytes.
     pub fn take(&self, bytes: usize) -> Junk {
-        let junk = Junk(tempfile::tempdir_in(self.path()).unwrap());
+        let junk = self.junk();
         std::fs::write(junk.0.path().join("bytes"), vec![1; bytes]).unwrap();
         junk
     }
 
-    /// Takes all bytes that are left.
-    pub fn take_bytes(&self) -> Junk {
-        let junk = Junk(tempfile::tempdir_in(self.path()).unwrap());
-        let mut file = File::create(junk.0.path().join("bytes")).unwrap();
-        // The last pages one by one.
-        for chunk in [1 << 16, 1 << 12] {
-            until_full(|| file.write(&vec![1; chunk]).map(drop));
-        }
-        junk
-    }
-
-    /// Takes all inodes that are left.
-    pub fn take_inodes(&self) -> Junk {
-        let junk = Junk(tempfile::tempdir_in(self.path()).unwrap());
-        let mut number = 0;
-        until_full(|| {
-            number += 1;
-            File::create(junk.0.path().join(number.to_string())).map(drop)
-        });
-        junk
+    /// Somebody else's place on it, with nothing in it yet.
+    pub fn junk(&self) -> Junk {
+        Junk(tempfile::tempdir_in(self.path()).unwrap())
     }
 }
 
@@ -90,3 +73,28 @@ fn until_full(mut step: impl FnMut() -> io::Result<()>) {
 /// What somebody else put on the disk; gone when it is dropped.
 #[derive(Debug)]
 pub struct Junk(TempDir);
+
+impl Junk {
+    /// Takes all bytes that are left.
+    pub fn take_bytes(&self) {
+        let bytes = self.0.path().join("bytes");
+        let mut file = match File::options().create(true).append(true).open(bytes) {
+            // Not even an inode, which takes bytes as well.
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => return,
+            other => other.unwrap(),
+        };
+        // The last pages one by one.
+        for chunk in [1 << 16, 1 << 12] {
+            until_full(|| file.write(&vec![1; chunk]).map(drop));
+        }
+    }
+
+    /// Takes all inodes that are left.
+    pub fn take_inodes(&self) {
+        let mut number = std::fs::read_dir(self.0.path()).unwrap().count();
+        until_full(|| {
+            number += 1;
+            File::create(self.0.path().join(number.to_string())).map(drop)
+        });
+    }
+}

@@ -111,7 +111,8 @@ fn forgotten(broker: &Broker) {
 fn full(broker: &mut Broker, disk: &Tmpfs) {
     let provoked = "the broker's disk full (it ends), room made, started again";
     let mut scene = begin(broker, "full", "broker's disk full", provoked);
-    let junk = disk.take_bytes();
+    let junk = disk.junk();
+    junk.take_bytes();
     scene.says(&["Kafka has been away for"]);
     drop(junk);
     broker.take_away();

@@ -8,8 +8,9 @@
 //!
 //! Where one network has a good part of all connections, one of these leaves before all others, and for
 //! one from elsewhere without that moment: whoever opens many takes room from itself, and a device elsewhere
-//! has all the time that its request needs, over a slow link too. So it is with memory. It does not know
-//! sockets.
+//! has all the time that its request needs, over a slow link too. Among themselves they have longer than a
+//! moment: who is thrown out and back at once costs what a request costs. So it is with memory. It does not
+//! know sockets.
 
 mod seats;
 
@@ -22,6 +23,9 @@ use tokio::task::AbortHandle;
 
 /// Waited for less than that, a connection is not asked to leave for another.
 const MOMENT: Duration = Duration::from_millis(100);
+/// The same for those of a crowd where others are connected, too. The longer, the more time each has for its
+/// request, and the longer one more of them waits.
+const AMONG_A_CROWD: Duration = Duration::from_millis(300);
 
 /// A network with no more connections than that, or than an eighth of all that may be open, is like all
 /// others.
@@ -76,9 +80,9 @@ impl Room {
         Seated(Guest { room: Arc::clone(self), seat })
     }
 
-    /// The network that has the most connections, if these are a good part of all.
-    pub(super) fn crowd(&self) -> Option<Network> {
-        self.seats().crowd(self.few)
+    /// Whether that network has a good part of all connections.
+    pub(super) fn is_crowd(&self, network: Network) -> bool {
+        self.seats().size(network) > self.few
     }
 
     /// Ends the connection that leaves for one from there, and says whether it is one more; or after which
@@ -95,16 +99,23 @@ impl Room {
     fn leaves(&self, comes: Network, now: Instant) -> Result<Arc<Seat>, Duration> {
         let now = self.micros(now);
         let mut seats = self.seats();
+        // Of several the largest.
         let crowd = seats.crowd(self.few);
-        if let Some(crowd) = crowd.filter(|crowd| *crowd != comes)
-            && let Some((_, seat)) = seats.longest(Some(crowd), now)
+        let one_more = seats.size(comes) > self.few;
+        if crowd.is_some()
+            && !one_more
+            && let Some((_, seat)) = seats.longest(crowd, now)
         {
             return Ok(seat);
         }
-        // One more of a crowd takes room from the crowd alone, and each of these has its moment.
-        let of = crowd.filter(|crowd| *crowd == comes && seats.has_others(comes));
+        // One more of a crowd takes room from crowds alone.
+        let (of, time) = if one_more && seats.has_others(comes) {
+            (crowd, AMONG_A_CROWD)
+        } else {
+            (None, MOMENT)
+        };
         let (since, seat) = seats.longest(of, now).ok_or(MOMENT)?;
-        match (since + micros(MOMENT)).checked_sub(now) {
+        match (since + micros(time)).checked_sub(now) {
             None | Some(0) => Ok(seat),
             Some(left) => Err(Duration::from_micros(left)),
         }

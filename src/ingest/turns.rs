@@ -32,6 +32,20 @@ struct Line {
     leaving: u32,
 }
 
+impl Line {
+    /// Whether one waits for whom no turn is given up.
+    fn wants(self) -> bool {
+        self.waiting > self.leaving
+    }
+
+    /// Whether a turn may end sooner than it did before: about twice as many wait, or somebody does. Not each
+    /// that comes and goes is worth waking all that have a turn: there may be thousands in a second.
+    fn ends_sooner_than(self, before: Self) -> bool {
+        let about = |line: Self| line.waiting.next_power_of_two();
+        self.wants() && (!before.wants() || about(self) > about(before))
+    }
+}
+
 impl Turns {
     /// So many at once. Each waits for so long at most.
     pub(super) fn new(at_once: u32, patience: Duration) -> Self {
@@ -44,11 +58,19 @@ impl Turns {
         let permit = if let Ok(permit) = self.free.try_acquire() {
             permit
         } else {
-            let _waiting = Waiting::new(&self.line);
+            let _waiting = Waiting::new(self);
             timeout(self.patience, self.free.acquire()).await.ok()?.ok()?
         };
         let is_leaving = AtomicBool::new(false);
         Some(Turn { turns: self, since: Instant::now(), is_leaving, _permit: permit })
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Line)) {
+        self.line.send_if_modified(|line| {
+            let before = *line;
+            change(line);
+            line.ends_sooner_than(before)
+        });
     }
 
     /// How long a turn lasts while so many wait: all of them have theirs within half of their patience.
@@ -59,18 +81,18 @@ impl Turns {
 }
 
 /// Counted for as long as it lives.
-struct Waiting<'a>(&'a watch::Sender<Line>);
+struct Waiting<'a>(&'a Turns);
 
 impl<'a> Waiting<'a> {
-    fn new(line: &'a watch::Sender<Line>) -> Self {
-        line.send_modify(|line| line.waiting += 1);
-        Self(line)
+    fn new(turns: &'a Turns) -> Self {
+        turns.change(|line| line.waiting += 1);
+        Self(turns)
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.send_modify(|line| line.waiting -= 1);
+        self.0.change(|line| line.waiting -= 1);
     }
 }
 
@@ -89,15 +111,15 @@ impl Turn<'_> {
     pub(super) async fn is_over(&self) {
         let mut line = self.turns.line.subscribe();
         loop {
-            let Line { waiting, leaving } = *line.borrow_and_update();
-            let end = self.since + self.turns.share(waiting);
-            if waiting > leaving && Instant::now() >= end {
-                self.turns.line.send_modify(|line| line.leaving += 1);
+            let now = *line.borrow_and_update();
+            let end = self.since + self.turns.share(now.waiting);
+            if now.wants() && Instant::now() >= end {
+                self.turns.change(|line| line.leaving += 1);
                 self.is_leaving.store(true, Relaxed);
                 return;
             }
             tokio::select! {
-                () = sleep_until(end), if waiting > leaving => {}
+                () = sleep_until(end), if now.wants() => {}
                 // The sender lives as long as the turn.
                 _ = line.changed() => {}
             }
@@ -108,7 +130,7 @@ impl Turn<'_> {
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         if self.is_leaving.load(Relaxed) {
-            self.turns.line.send_modify(|line| line.leaving -= 1);
+            self.turns.change(|line| line.leaving -= 1);
         }
     }
 }
@@ -173,5 +195,39 @@ mod tests {
         }
         assert_eq!(turns.share(0), Duration::from_secs(15));
         assert_eq!(turns.share(100_000), SHORTEST);
+    }
+
+    /// Fails where whoever has a turn looks at the line as it was when its turn began.
+    #[tokio::test]
+    async fn a_turn_ends_the_sooner_the_more_come_while_it_lasts() {
+        let turns = Turns::new(1, Duration::from_secs(20));
+        let turn = turns.next().await.unwrap();
+        let mut waiting = vec![Waiting::new(&turns)];
+        let more = async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            waiting.extend((1..1_000).map(|_| Waiting::new(&turns)));
+        };
+        let ended = async { timeout(Duration::from_secs(4), turn.is_over()).await };
+        let (ended, ()) = tokio::join!(ended, more);
+        assert!(ended.is_ok(), "a share of two is five seconds");
+    }
+
+    #[test]
+    fn only_what_ends_a_turn_sooner_is_told() {
+        let line = |waiting, leaving| Line { waiting, leaving };
+        for (before, now, told) in [
+            (line(0, 0), line(1, 0), true),
+            (line(1, 0), line(2, 0), true),
+            (line(2, 0), line(3, 0), true),
+            (line(3, 0), line(4, 0), false),
+            (line(700, 8), line(701, 8), false),
+            (line(701, 8), line(700, 8), false),
+            (line(1, 1), line(1, 0), true),
+            (line(1, 0), line(1, 1), false),
+            (line(8, 8), line(9, 8), true),
+            (line(7, 8), line(8, 8), false),
+        ] {
+            assert_eq!(now.ends_sooner_than(before), told, "{before:?} {now:?}");
+        }
     }
 }

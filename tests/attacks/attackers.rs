@@ -145,9 +145,13 @@ impl Attack {
         }
     }
 
-    /// From another address than the devices', unless it is what is to be tried.
+    /// Whether it comes from where the devices come from, and has all connections that may be open.
+    pub fn is_at_the_devices_address(self) -> bool {
+        self == Self::Crowd
+    }
+
     async fn connect(self, address: SocketAddr) -> std::io::Result<TcpStream> {
-        let from = if self == Self::Crowd { [127, 0, 0, 1] } else { [127, 0, 0, 2] };
+        let from = if self.is_at_the_devices_address() { [127, 0, 0, 1] } else { [127, 0, 0, 2] };
         let socket = TcpSocket::new_v4()?;
         socket.bind((from, 0).into())?;
         socket.connect(address).await

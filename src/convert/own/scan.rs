@@ -9,6 +9,8 @@
 //! [`check`] is the slow way: it looks at every value, those too that are never written because
 //! another one takes their place.
 
+#![expect(clippy::inline_always, reason = "as in `wire.rs`")]
+
 use super::flaw::Flaw;
 use super::table::{Field, Kind, Message, MessageId, Repeat, Tables};
 use super::wire::{DEEPEST, Range, Reader, WireType, narrow, too_deep};
@@ -220,7 +222,7 @@ impl Values {
 }
 
 /// Reads a value of the field.
-#[inline]
+#[inline(always)]
 fn read(reader: &mut Reader<'_>, field: &Field, wire: WireType) -> Result<Raw, Flaw> {
     let expected = field.wire;
     let is_packed = wire == WireType::Delimited && expected != WireType::Delimited;
@@ -233,6 +235,7 @@ fn read(reader: &mut Reader<'_>, field: &Field, wire: WireType) -> Result<Raw, F
     Ok(Raw { bits: bits(reader, wire)?, is_packed })
 }
 
+#[inline(always)]
 fn bits(reader: &mut Reader<'_>, wire: WireType) -> Result<u64, Flaw> {
     Ok(match wire {
         WireType::Varint => reader.varint()?,

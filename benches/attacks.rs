@@ -42,11 +42,11 @@ fn main() -> ExitCode {
     for attack in Attack::ALL.into_iter().filter(wanted) {
         let site = Site::new(None);
         let service = site.start();
-        // The first answers are those of a service that has just begun.
-        post(site.ingest, TIME / 2);
         let (mut alone, mut answers) = (Answers::default(), Answers::default());
         let (mut connections, mut bytes) = (0, 0);
         for _ in 0..ROUNDS {
+            // Not counted: the service has just begun, or has an attack behind it.
+            post(site.ingest, TIME / 2);
             alone.add(post(site.ingest, TIME));
             let (under_attack, deeds) = under(attack, site.ingest, || post(site.ingest, TIME));
             answers.add(under_attack);

@@ -150,8 +150,9 @@ reasons() {
             lines = test in failed && (index($0, "\047" test "\047") || / panicked at tests\//) ? 12 : 0
             if (lines) print "  " test
         }
-        /^(note: |stack backtrace:)/ { lines = 0 }
-        lines && lines-- { print "    " substr($0, 1, 300) }
+        /^(note: |stack backtrace:|failures:$|test result:)/ { lines = 0 }
+        lines && lines-- { print "    " substr($0, 1, 300); told[test] }
+        END { for (test in failed) if (!(test in told)) print "  " test ": without a panic of its own" }
     ' "$1"
 }
 

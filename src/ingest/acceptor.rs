@@ -1,7 +1,7 @@
 //! Connections out of the kernel's queue, one after the other, whatever goes wrong.
 //!
 //! Where all places are taken, those that wait are taken out of the queue, so that whoever comes from a network
-//! that has many open (a crowd) is not in the way of others: it waits here until none of them does.
+//! that has many open is not in the way of others: it waits here until none of them does.
 //!
 //! An error that is one connection's is that one's alone. What is everybody's, such as no file descriptors
 //! left, is logged once and waited for. It does not know what becomes of a connection.
@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// The pause after an error that is not one connection's.
 const BACK_OFF: Duration = Duration::from_millis(100);
-/// Connections of crowds that wait here, at most; and so many others.
+/// Connections that wait here: of a crowd no more, in all twice as many.
 const MOST: usize = 1_024;
 
 /// One that was accepted, and where it comes from.
@@ -31,53 +31,48 @@ pub(super) struct Acceptor {
     stats: Arc<Stats>,
     most: usize,
     /// In the order in which they came.
-    others: VecDeque<Accepted>,
-    of_crowds: VecDeque<Accepted>,
+    waiting: VecDeque<Accepted>,
     /// Whether the last attempt failed: an error that lasts is logged once.
     troubled: bool,
 }
 
 impl Acceptor {
     pub(super) fn new(listener: TcpListener, stats: Arc<Stats>) -> Self {
-        let (others, of_crowds) = (VecDeque::new(), VecDeque::new());
-        Self { listener, stats, most: MOST, others, of_crowds, troubled: false }
+        Self { listener, stats, most: MOST, waiting: VecDeque::new(), troubled: false }
     }
 
-    /// The next one, and where it comes from: of those that wait the first which is of no crowd, if there is.
-    /// With `all_taken` those in the kernel's queue are among them, as far as they can be taken out in one go.
-    pub(super) async fn next(
-        &mut self,
-        all_taken: bool,
-        is_crowd: impl Fn(Network) -> bool,
-    ) -> Accepted {
+    /// The next one, and where it comes from: of those that wait the first which is not from `crowd`, if
+    /// there is. With `all_taken` those in the kernel's queue are among them, as far as they can be taken
+    /// out in one go.
+    pub(super) async fn next(&mut self, all_taken: bool, crowd: Option<Network>) -> Accepted {
         if all_taken {
-            self.look_behind(is_crowd);
+            self.look_behind(crowd);
         }
-        match self.others.pop_front().or_else(|| self.of_crowds.pop_front()) {
+        let first = self.waiting.iter().position(|one| is_from_elsewhere(one, crowd));
+        match self.waiting.remove(first.unwrap_or_default()) {
             Some(next) => next,
             None => self.accept().await,
         }
     }
 
-    /// One of a crowd that was taken, and for which there is no place: it is the first of these again.
+    /// One that was taken, and for which there is no place: it is the first of those that wait.
     pub(super) fn put_back(&mut self, one: Accepted) {
-        self.of_crowds.push_front(one);
+        self.waiting.push_front(one);
     }
 
-    /// Resolves when one waits that is of no crowd.
-    pub(super) async fn other_comes(&mut self, is_crowd: impl Fn(Network) -> bool) {
-        while self.others.is_empty() {
+    /// Resolves when one waits that is not from `crowd`.
+    pub(super) async fn other_comes(&mut self, crowd: Option<Network>) {
+        while !self.waiting.iter().any(|one| is_from_elsewhere(one, crowd)) {
             let one = self.accept().await;
-            self.keep(one, &is_crowd);
+            self.keep(one, crowd);
         }
     }
 
-    /// Takes what is in the kernel's queue. Whoever is turned away may be back in it at once: no more are looked
-    /// at than may wait.
-    fn look_behind(&mut self, is_crowd: impl Fn(Network) -> bool) {
-        for _ in self.others.len()..self.most {
+    /// Takes what is in the kernel's queue.
+    fn look_behind(&mut self, crowd: Option<Network>) {
+        while self.waiting.len() < 2 * self.most {
             match self.listener.accept().now_or_never() {
-                Some(Ok(one)) => self.keep(one, &is_crowd),
+                Some(Ok(one)) => self.keep(one, crowd),
                 Some(Err(error)) if is_the_clients(&error) => {}
                 // What is everybody's is told where nobody waits who could go on.
                 Some(Err(_)) | None => return,
@@ -85,11 +80,9 @@ impl Acceptor {
         }
     }
 
-    fn keep(&mut self, one: Accepted, is_crowd: &impl Fn(Network) -> bool) {
-        if !is_crowd(one.1.ip().into()) {
-            self.others.push_back(one);
-        } else if self.of_crowds.len() < self.most {
-            self.of_crowds.push_back(one);
+    fn keep(&mut self, one: Accepted, crowd: Option<Network>) {
+        if self.waiting.len() < self.most || is_from_elsewhere(&one, crowd) {
+            self.waiting.push_back(one);
         } else {
             // Or others would stand in the kernel's queue behind it.
             self.stats.count_closed(Closed::MadeRoom);
@@ -117,6 +110,10 @@ impl Acceptor {
             }
         }
     }
+}
+
+fn is_from_elsewhere((_, peer): &Accepted, crowd: Option<Network>) -> bool {
+    Some(peer.ip().into()) != crowd
 }
 
 /// Whether an error of `accept` concerns the connection that was about to be accepted alone.
@@ -148,52 +145,47 @@ mod tests {
         (Acceptor::new(listener, Arc::new(Stats::new(std::iter::empty()))), to)
     }
 
-    /// Whether that network is one of these.
-    fn of(crowds: &'static [u8]) -> impl Fn(Network) -> bool {
-        |network| crowds.iter().any(|from| network == address(*from).into())
-    }
-
-    /// Fails where they are taken as they came, and where those of a crowd are forgotten.
+    /// Fails where they are taken as they came, and where those of the crowd are forgotten.
     #[tokio::test]
-    async fn where_all_places_are_taken_crowds_wait_until_no_other_does() {
+    async fn where_all_places_are_taken_a_crowd_waits_until_no_other_does() {
         let (mut acceptor, to) = acceptor().await;
         let mut clients = Vec::new();
-        for from in [2, 2, 5, 3, 2, 4] {
+        for from in [2, 2, 2, 3, 2, 4] {
             clients.push(connect(to, from).await);
         }
-        let first = acceptor.next(false, of(&[2, 5])).await;
+        let crowd = Some(address(2).into());
+        let first = acceptor.next(false, crowd).await;
         assert_eq!(first.1, clients[0].local_addr().unwrap(), "there is room");
         acceptor.put_back(first);
         let mut came = Vec::new();
         for _ in 0..6 {
-            came.push(acceptor.next(true, of(&[2, 5])).await.1);
+            came.push(acceptor.next(true, crowd).await.1);
         }
         let expected =
             [3, 5, 0, 1, 2, 4].map(|client: usize| clients[client].local_addr().unwrap());
         assert_eq!(came, expected);
         clients.push(connect(to, 2).await);
-        assert!(acceptor.other_comes(of(&[2])).now_or_never().is_none());
+        assert!(acceptor.other_comes(crowd).now_or_never().is_none());
         clients.push(connect(to, 3).await);
-        acceptor.other_comes(of(&[2])).await;
-        assert_eq!(acceptor.next(true, of(&[2])).await.1, clients[7].local_addr().unwrap());
-        assert_eq!(acceptor.next(true, of(&[])).await.1, clients[6].local_addr().unwrap());
+        acceptor.other_comes(crowd).await;
+        assert_eq!(acceptor.next(true, crowd).await.1, clients[7].local_addr().unwrap());
+        assert_eq!(acceptor.next(true, None).await.1, clients[6].local_addr().unwrap());
     }
 
-    /// Fails where crowds that wait keep others in the kernel's queue, and where it looks on for as long as some
-    /// come.
+    /// Fails where a crowd that waits keeps others in the kernel's queue.
     #[tokio::test]
-    async fn of_crowds_only_so_many_wait() {
+    async fn of_a_crowd_only_so_many_wait() {
         let (mut acceptor, to) = acceptor().await;
         acceptor.most = 2;
         let mut clients = Vec::new();
-        for from in [2, 5, 5, 2, 3, 2] {
+        for from in [2, 2, 2, 2, 3, 2] {
             clients.push(connect(to, from).await);
         }
         let mut came = Vec::new();
         for _ in 0..3 {
-            came.push(acceptor.next(true, of(&[2, 5])).await.1);
+            came.push(acceptor.next(true, Some(address(2).into())).await.1);
         }
-        assert_eq!(came, [0, 1, 4].map(|client: usize| clients[client].local_addr().unwrap()));
-        assert!(acceptor.stats.closed().any(|closed| closed == ("made_room", 1)));
+        assert_eq!(came, [4, 0, 1].map(|client: usize| clients[client].local_addr().unwrap()));
+        assert!(acceptor.stats.closed().any(|closed| closed == ("made_room", 3)));
     }
 }

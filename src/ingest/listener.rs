@@ -97,15 +97,15 @@ pub(super) async fn run<S>(
         let accepted = async {
             loop {
                 let all_taken = permits.available_permits() == 0;
-                let is_crowd = |network| room.is_crowd(network);
-                let (stream, peer) = acceptor.next(all_taken, is_crowd).await;
+                let crowd = if all_taken { room.crowd() } else { None };
+                let (stream, peer) = acceptor.next(all_taken, crowd).await;
                 let comes = peer.ip().into();
-                let of_crowd = all_taken && is_crowd(comes);
+                let of_crowd = crowd == Some(comes);
                 tokio::select! {
                     biased;
                     permit = permit(&permits, &room, comes, &stats) => break (stream, peer, permit),
                     // Whoever comes from elsewhere does not wait behind it.
-                    () = acceptor.other_comes(is_crowd), if of_crowd => {}
+                    () = acceptor.other_comes(crowd), if of_crowd => {}
                 }
                 acceptor.put_back((stream, peer));
             }

@@ -23,8 +23,8 @@ use tokio::task::AbortHandle;
 
 /// Waited for less than that, a connection is not asked to leave for another.
 const MOMENT: Duration = Duration::from_millis(100);
-/// The same for those of a crowd where others are connected, too. The longer, the more time each has for its
-/// request, and the longer one more of them waits.
+/// The same for those of a crowd among themselves, where others are connected, too. The longer, the more time each
+/// has for its request, and the longer one more of them waits.
 const AMONG_A_CROWD: Duration = Duration::from_millis(300);
 
 /// A network with no more connections than that, or than an eighth of all that may be open, is like all
@@ -80,9 +80,9 @@ impl Room {
         Seated(Guest { room: Arc::clone(self), seat })
     }
 
-    /// Whether that network has a good part of all connections.
-    pub(super) fn is_crowd(&self, network: Network) -> bool {
-        self.seats().size(network) > self.few
+    /// The network that has the most connections, if these are a good part of all.
+    pub(super) fn crowd(&self) -> Option<Network> {
+        self.seats().crowd(self.few)
     }
 
     /// Ends the connection that leaves for one from there, and says whether it is one more; or after which
@@ -99,21 +99,15 @@ impl Room {
     fn leaves(&self, comes: Network, now: Instant) -> Result<Arc<Seat>, Duration> {
         let now = self.micros(now);
         let mut seats = self.seats();
-        // Of several the largest.
         let crowd = seats.crowd(self.few);
-        let one_more = seats.size(comes) > self.few;
-        if crowd.is_some()
-            && !one_more
-            && let Some((_, seat)) = seats.longest(crowd, now)
+        if let Some(crowd) = crowd.filter(|crowd| *crowd != comes)
+            && let Some((_, seat)) = seats.longest(Some(crowd), now)
         {
             return Ok(seat);
         }
-        // One more of a crowd takes room from crowds alone.
-        let (of, time) = if one_more && seats.has_others(comes) {
-            (crowd, AMONG_A_CROWD)
-        } else {
-            (None, MOMENT)
-        };
+        // One more of a crowd takes room from the crowd alone, and each of these has its time.
+        let of = crowd.filter(|crowd| *crowd == comes && seats.has_others(comes));
+        let time = if of.is_some() { AMONG_A_CROWD } else { MOMENT };
         let (since, seat) = seats.longest(of, now).ok_or(MOMENT)?;
         match (since + micros(time)).checked_sub(now) {
             None | Some(0) => Ok(seat),

@@ -73,7 +73,8 @@ impl Turns {
         });
     }
 
-    /// How long a turn lasts while so many wait: all of them have theirs within half of their patience.
+    /// How long a turn lasts while so many wait: all of them have theirs within half of their patience, or
+    /// within all of it where the line grew meanwhile (a turn that is not told is up to twice as long).
     fn share(&self, waiting: u32) -> Duration {
         let share = self.patience / 2 * self.at_once / (self.at_once + waiting);
         share.max(SHORTEST.min(self.patience / 2))

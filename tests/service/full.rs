@@ -91,25 +91,22 @@ fn check_full_start(service: &Service, fleet: &Fleet, probe: &mut Probe) {
     assert_eq!((ledger.lost, ledger.dropped, ledger.dead), (0, 0, 0), "{ledger:?}");
 }
 
-/// While nothing changes it does not say, at each of its rounds, that it takes records again. What it tidied up
-/// itself after it was refused may be enough for one segment more: that is taken from it, too.
-fn stays_refusing(service: &Service, probe: &mut Probe, take_rest: impl Fn()) {
+/// Lines of its log about what it could not write.
+fn complaints(site: &Site) -> usize {
+    site.log().matches("cannot write").count()
+}
+
+/// While nothing changes it does not try at each of its rounds, and say that it takes records again. What it
+/// tidied up itself after it was refused may be enough for one segment more: that is taken from it, too.
+fn stays_refusing(site: &Site, service: &Service, probe: &mut Probe, take_rest: impl Fn()) {
     let stays = (0..3).any(|_| {
         take_rest();
         probe.until_refused();
-        refuses_for_rounds(service)
+        let (from, before) = (service.status().uptime_seconds, complaints(site));
+        until("a few rounds have passed", || service.status().uptime_seconds > from + 3.5);
+        complaints(site) == before && service.status().ingest.state == IngestState::Refusing
     });
-    assert!(stays, "it says again and again that it takes records");
-}
-
-/// Whether it refuses all the time for a few of its rounds.
-fn refuses_for_rounds(service: &Service) -> bool {
-    let from = service.status().uptime_seconds;
-    until_some("it refuses no more, or a few rounds have passed", PATIENCE, || {
-        let status = service.status();
-        let refuses = status.ingest.state == IngestState::Refusing;
-        (!refuses || status.uptime_seconds > from + 2.5).then_some(refuses)
-    })
+    assert!(stays, "it tries again and again");
 }
 
 /// A disk of which `take` takes what is left: under load, over restarts, and until Kafka is back.
@@ -128,10 +125,10 @@ fn fill_and_drain(disk: &Tmpfs, take: impl Fn(&Junk), first: bool, set_aside: Ju
     service.until_status("Kafka is away", |status| status.kafka.outage_seconds.is_some());
 
     println!("somebody else takes all that is left");
+    let junk = disk.junk();
     if first {
         probe.until_refused();
     }
-    let junk = disk.junk();
     take(&junk);
     probe.until_refused();
 
@@ -150,11 +147,11 @@ fn fill_and_drain(disk: &Tmpfs, take: impl Fn(&Junk), first: bool, set_aside: Ju
     until("records are taken again", || fleet.acknowledged() >= goal);
 
     println!("and again there is none, until Kafka is back");
+    let junk = disk.junk();
     if first {
         probe.until_refused();
     }
-    let junk = disk.junk();
-    stays_refusing(&service, &mut probe, || take(&junk));
+    stays_refusing(&site, &service, &mut probe, || take(&junk));
     kafka.give_back();
     probe.until_taken();
     fleet.until_more(1_000);
@@ -171,7 +168,7 @@ fn fill_and_drain(disk: &Tmpfs, take: impl Fn(&Junk), first: bool, set_aside: Ju
     assert_eq!(status.ingest.state, IngestState::Accepting);
     until("what was delivered is freed", || service.status().spool.segments <= 1);
     service.stop();
-    let lines = site.log().matches("cannot write").count();
+    let lines = complaints(&site);
     // A batch or two may fail before it refuses, and again where it had room for one segment more.
     assert!(lines <= 5 * TIMES_FULL, "{lines} lines about {TIMES_FULL} times");
     drop(junk); // until here nothing of it was needed

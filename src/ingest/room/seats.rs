@@ -159,11 +159,6 @@ impl Seats {
         self.sizes.last().filter(|(size, _)| *size > few).map(|(_, network)| *network)
     }
 
-    /// How many that network has.
-    pub fn size(&self, network: Network) -> usize {
-        self.networks.get(&network).map_or(0, |there| there.order.entries.len())
-    }
-
     /// Whether there are others than from that network.
     pub fn has_others(&self, network: Network) -> bool {
         self.networks.keys().any(|other| *other != network)
